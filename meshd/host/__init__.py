@@ -1,0 +1,1 @@
+"""What a host does: one module for each thing outside."""

@@ -1,0 +1,1 @@
+"""The mesh under a virtual clock, and in namespaces (`lab`)."""

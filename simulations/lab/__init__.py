@@ -1,0 +1,1 @@
+"""Real hosts in network namespaces: real NAT, real TUN devices, real packets."""
