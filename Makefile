@@ -1,0 +1,78 @@
+# Every target prepares what it needs itself (.venv, Debian packages) and is quick the second time.
+
+PYTHON ?= python3
+export PYTHON
+
+BIN := .venv/bin
+CODE := gossip meshd simulations benchmarks tests
+DEMO_TOOLS := ip=iproute2 nft=nftables ping=iputils-ping sysctl=procps
+TEST_TOOLS := $(DEMO_TOOLS) ethtool=ethtool iperf3=iperf3 openssl=openssl \
+	systemd-analyze=systemd
+BENCH_TOOLS := $(TEST_TOOLS) gcc=gcc wg=wireguard-tools wireguard-go=wireguard-go
+# Seconds before a hanging test run is stopped, so that a build never waits for ever.
+UNIT_LIMIT := 240
+E2E_LIMIT := 300
+
+.PHONY: help demo test lint unit e2e simulate bench fuzz format install clean
+.PHONY: ready-demo ready-test ready-bench
+
+help: ## this list
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | expand -t 12
+
+demo: ready-demo ## five hosts, two NATs and a crash, on this machine (root)
+	@.ci/prepare root demo
+	@$(BIN)/meshd demo
+
+test: lint unit e2e ## every check
+
+lint: ready-test ## style, types, layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+unit: ready-test ## unit and property tests, and the seeded simulation: no root needed
+	timeout $(UNIT_LIMIT) $(BIN)/pytest -q -m "not e2e"
+
+e2e: ready-test ## real daemons, TUN devices and NAT in network namespaces (root)
+	@.ci/prepare root e2e
+	timeout --signal=INT --kill-after=15 $(E2E_LIMIT) $(BIN)/pytest -q -m e2e tests/e2e
+
+simulate: ready-test ## every scenario of the simulator, with its figures
+	@for scenario in $$($(BIN)/python -m simulations list | cut -d' ' -f1); do \
+		$(BIN)/python -m simulations run $$scenario --nodes 64 --seed 1 || exit 1; done
+
+bench: ready-bench ## ratios to WireGuard and to a C forwarder, in one run (root)
+	@.ci/prepare root bench
+	$(BIN)/python -m benchmarks
+
+fuzz: ready-test ## the property tests, with far more examples
+	$(BIN)/pytest -q tests/properties --hypothesis-profile=fuzz
+
+format: ready-test ## rewrite the code in the house style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+install: ## meshd for this host: /opt/aegisray, /usr/local/bin/meshd and the systemd unit (root)
+	@.ci/prepare tools ip=iproute2
+	test -x /opt/aegisray/bin/pip || $(PYTHON) -m venv /opt/aegisray
+	/opt/aegisray/bin/pip install --quiet --upgrade ".[yaml]"
+	ln -sf /opt/aegisray/bin/meshd /usr/local/bin/meshd
+	install -D -m 0644 deploy/systemd/meshd.service /etc/systemd/system/meshd.service
+	@! test -d /run/systemd/system || systemctl daemon-reload
+
+clean: ## forget .venv and every cache
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis \
+		.import_linter_cache
+
+ready-demo:
+	@.ci/prepare python yaml
+	@.ci/prepare tools $(DEMO_TOOLS)
+
+ready-test:
+	@.ci/prepare python test,yaml
+	@.ci/prepare tools $(TEST_TOOLS)
+
+ready-bench:
+	@.ci/prepare python test,yaml
+	@.ci/prepare tools $(BENCH_TOOLS)
