@@ -1,1 +1,49 @@
-"""Gossip: who is in the mesh, and what they say of themselves. Imports nothing of meshd."""
+"""Gossip: who is in the mesh, and what they say of themselves. Imports nothing of meshd.
+
+A library of its own, without input or output: SWIM with Lifeguard for who is alive, signed
+records for what each node says, anti-entropy so that nothing stays missed. Begin at
+`gossip.protocol.GossipProtocol`.
+"""
+
+from gossip.authority import Authority
+from gossip.config import GossipConfig
+from gossip.errors import DecodeError, GossipError
+from gossip.events import (
+    MemberDown,
+    MemberLeft,
+    MemberSuspected,
+    MemberUp,
+    Output,
+    RecordChanged,
+    SendMessage,
+    SequenceChanged,
+    Wakeup,
+)
+from gossip.ids import NodeId
+from gossip.members import Member, MemberState
+from gossip.protocol import GossipProtocol
+from gossip.records import Record, RecordKind
+from gossip.statistics import GossipStatistics
+
+__all__ = [
+    "Authority",
+    "DecodeError",
+    "GossipConfig",
+    "GossipError",
+    "GossipProtocol",
+    "GossipStatistics",
+    "Member",
+    "MemberDown",
+    "MemberLeft",
+    "MemberState",
+    "MemberSuspected",
+    "MemberUp",
+    "NodeId",
+    "Output",
+    "Record",
+    "RecordChanged",
+    "RecordKind",
+    "SendMessage",
+    "SequenceChanged",
+    "Wakeup",
+]

@@ -1,0 +1,32 @@
+"""What gossip asks of whoever holds the keys: the one trust decision it does not make itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from gossip.ids import NodeId
+    from gossip.records import Record
+
+
+class Authority(Protocol):
+    """Signs for this node, and judges what others signed. Pure, and never raises."""
+
+    @property
+    def domain(self) -> bytes:
+        """Separates meshes (at most 255 bytes): a signature made for one is void in another."""
+
+    def sign(self, message: bytes) -> bytes:
+        """This node's 64-byte signature over `message`."""
+
+    def verify(self, key: bytes, subject: NodeId, message: bytes, signature: bytes) -> bool:
+        """Whether `key` is `subject`'s own, and `signature` is that key's over `message`."""
+
+    def admits(self, record: Record) -> bool:
+        """Whether a record that verified may be stored and passed on (its chain is good, ...).
+
+        A refusal is no offence of whoever passed it on: others may know more or less than we do.
+        """
+
+    def grants(self, node: NodeId, prefix: str) -> bool:
+        """Whether `node` may offer routes to `prefix`."""

@@ -1,0 +1,88 @@
+"""What comes out of `GossipProtocol.drain()`, and when it wants to be called next.
+
+    Output = SendMessage | MemberUp | MemberSuspected | MemberDown | MemberLeft
+           | RecordChanged | SequenceChanged
+
+They are to be acted upon in order: a `SequenceChanged` stands before the first message that uses
+the new sequence, and belongs on disk before that message is sent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from gossip.ids import NodeId
+from gossip.records import Record
+
+
+@dataclass(frozen=True, slots=True)
+class SendMessage:
+    """Carry `payload` (at most `GossipConfig.packet_size` bytes) to node `to`, authenticated.
+
+    It may be lost, late, repeated or out of order.
+    """
+
+    to: NodeId
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class MemberUp:
+    """`id` is alive: it is new, is back, or was cleared of a suspicion."""
+
+    id: NodeId
+
+
+@dataclass(frozen=True, slots=True)
+class MemberSuspected:
+    """`id` may be dead. It is still a member, and has time to refute."""
+
+    id: NodeId
+
+
+@dataclass(frozen=True, slots=True)
+class MemberDown:
+    """This node's own verdict is that `id` is dead. It goes on being tried."""
+
+    id: NodeId
+
+
+@dataclass(frozen=True, slots=True)
+class MemberLeft:
+    """`id` said that it leaves."""
+
+    id: NodeId
+
+
+@dataclass(frozen=True, slots=True)
+class RecordChanged:
+    """`record` is now the newest of its subject and kind; this node's own are told too."""
+
+    record: Record
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceChanged:
+    """The highest sequence used so far. After a restart, begin at `sequence + 1`."""
+
+    sequence: int
+
+
+Output: TypeAlias = (
+    SendMessage
+    | MemberUp
+    | MemberSuspected
+    | MemberDown
+    | MemberLeft
+    | RecordChanged
+    | SequenceChanged
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Wakeup:
+    """Call `handle_timer` at `at` (monotonic seconds); `reason` says what is then due."""
+
+    at: float
+    reason: str

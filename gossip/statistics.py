@@ -1,0 +1,70 @@
+"""What a node can tell about its own gossip: plain numbers, read at one instant."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class GossipStatistics:
+    """Gauges of now, and counters since the start. Others only: this node is in no gauge."""
+
+    # Gauges
+    alive: int
+    suspect: int
+    dead: int
+    left: int
+    records: int
+    health_multiplier: int
+    """0 is healthy; the probe interval is (1 + this) periods."""
+    isolated: bool
+    """This node takes itself to be cut off, and delays its verdicts."""
+    queued: tuple[int, int, int]
+    """News waiting: membership, routes, other."""
+
+    # Counters
+    messages_sent: int
+    messages_received: int
+    bytes_sent: int
+    bytes_received: int
+    outputs_dropped: int
+    probes: int
+    probes_failed: int
+    indirect_probes: int
+    nacks_received: int
+    accusations_made: int
+    refutations: int
+    verdicts: int
+    """Members that this node declared dead."""
+    syncs: int
+    """Comparisons of digests that this node began."""
+    equivocations: int
+    """Times that two different records of one sequence were seen."""
+    refused: Mapping[str, int] = field(default_factory=dict)
+    """Messages (`GossipError.reason`) and single items refused, by reason; the keys are fixed."""
+
+
+@dataclass(slots=True)
+class Counters:
+    """The counters while they run."""
+
+    messages_sent: int = 0
+    messages_received: int = 0
+    bytes_sent: int = 0
+    bytes_received: int = 0
+    outputs_dropped: int = 0
+    probes: int = 0
+    probes_failed: int = 0
+    indirect_probes: int = 0
+    nacks_received: int = 0
+    accusations_made: int = 0
+    refutations: int = 0
+    verdicts: int = 0
+    syncs: int = 0
+    equivocations: int = 0
+    refused: dict[str, int] = field(default_factory=dict)
+
+    def refuse(self, reason: str) -> None:
+        """Count one refusal. Reasons are literals of this library: the dict stays small."""
+        self.refused[reason] = self.refused.get(reason, 0) + 1
