@@ -1,0 +1,110 @@
+"""Revocation lists (RFC 5280 section 5): each CA names the serials it takes back.
+
+A list never goes out of force: the one with the highest number stands until a higher one comes,
+whatever its next update says. So withholding a list brings nothing back that was revoked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from hashlib import blake2s
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.utils import CryptographyDeprecationWarning
+
+from meshd.node.certificates import Certificate, TrustError, load_public_key
+from meshd.node.minting import moment
+
+MAX_LIST = 256 * 1024
+"""Bytes (DER) of the largest list that is looked at: some 8,000 entries."""
+
+
+@dataclass(frozen=True, slots=True)
+class RevocationList:
+    """One CA's list. `authority` is the CA's key identifier."""
+
+    der: bytes = field(repr=False)
+    authority: bytes
+    number: int
+    serials: frozenset[int] = field(repr=False)
+
+    @property
+    def digest(self) -> bytes:
+        """16 bytes that name this very list: BLAKE2s-128 of the DER."""
+        return blake2s(self.der, digest_size=16).digest()
+
+
+def make_list(
+    key: Ed25519PrivateKey,
+    issuer: Certificate,
+    number: int,
+    revoked: Mapping[int, float],
+    unix_time: float,
+) -> RevocationList:
+    """The CA's list number `number`: serial -> Unix time of its revocation."""
+    subject = x509.load_der_x509_certificate(issuer.der).subject
+    builder = (
+        x509.CertificateRevocationListBuilder()
+        .issuer_name(subject)
+        .last_update(moment(unix_time))
+        .next_update(moment(max(unix_time + 1, issuer.not_after)))
+        .add_extension(x509.CRLNumber(number), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier(issuer.node, None, None), critical=False)
+    )
+    for serial in sorted(revoked):
+        entry = x509.RevokedCertificateBuilder().serial_number(serial)
+        builder = builder.add_revoked_certificate(
+            entry.revocation_date(moment(revoked[serial])).build()
+        )
+    return parse_list(builder.sign(key, None).public_bytes(Encoding.DER), issuer)
+
+
+def list_authority(der: bytes) -> bytes:
+    """Which CA a list says it is of: its key identifier. Raises TrustError("list-malformed")."""
+    return _load(der)[1]
+
+
+def parse_list(der: bytes, issuer: Certificate) -> RevocationList:
+    """Read a list of `issuer`, its signature checked.
+
+    Raises TrustError("list-malformed" or "list-signature").
+    """
+    loaded, authority, number = _load(der)
+    try:
+        signed = authority == issuer.node and loaded.is_signature_valid(
+            load_public_key(issuer.public_key)
+        )
+        serials = frozenset(entry.serial_number for entry in loaded)
+    except (ValueError, TypeError, UnsupportedAlgorithm, CryptographyDeprecationWarning) as error:
+        raise TrustError("list-malformed", str(error)[:200]) from None
+    if not signed:
+        raise TrustError("list-signature")
+    return RevocationList(der, authority, number, serials)
+
+
+def _load(der: bytes) -> tuple[x509.CertificateRevocationList, bytes, int]:
+    if len(der) > MAX_LIST:
+        raise TrustError("list-malformed", "too large")
+    try:
+        loaded = x509.load_der_x509_crl(der)
+        extensions = loaded.extensions
+        number = extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
+        authority = extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value
+        if authority.key_identifier is None or not 0 <= number < 1 << 63:
+            raise ValueError("no authority, or no sensible number")
+        return loaded, authority.key_identifier, number
+    except (
+        ValueError,
+        TypeError,
+        UnsupportedAlgorithm,
+        CryptographyDeprecationWarning,
+        x509.DuplicateExtension,
+        x509.ExtensionNotFound,
+        x509.InvalidVersion,
+        x509.UnsupportedGeneralNameType,
+    ) as error:
+        raise TrustError("list-malformed", str(error)[:200]) from None
