@@ -31,7 +31,6 @@ from meshd.node.wire import COOKIE, VERSION, Endpoint, format_endpoint
 
 MAC_SIZE: Final = 16
 MACS_SIZE: Final = 2 * MAC_SIZE
-COOKIE_SIZE: Final = 16
 COOKIE_REPLY_SIZE: Final = 64
 NO_MAC: Final = bytes(MAC_SIZE)
 
@@ -93,9 +92,13 @@ class CookieJar:
     and at most twice.
     """
 
-    __slots__ = ("_made_at", "_random_bytes", "_secrets")
+    __slots__ = ("_made_at", "_random_bytes", "_secrets", "_static")
 
-    def __init__(self, random_bytes: Callable[[int], bytes], now: float) -> None:
+    def __init__(
+        self, random_bytes: Callable[[int], bytes], responder_static: bytes, now: float
+    ) -> None:
+        """`responder_static` is the public key (32 bytes) that initiations are made for."""
+        self._static = responder_static
         self._random_bytes = random_bytes
         self._made_at = now
         self._secrets = (random_bytes(32),)
@@ -113,16 +116,14 @@ class CookieJar:
             right |= hmac.compare_digest(found, mac(mac(secret, name), covered))
         return right
 
-    def reply(
-        self, initiation: bytes | memoryview, source: Endpoint, responder_static: bytes, now: float
-    ) -> bytes:
+    def reply(self, initiation: bytes | memoryview, source: Endpoint, now: float) -> bytes:
         """The cookie reply (64 bytes) to an initiation whose length and mac1 were found right."""
         self._rotate(now)
         cookie = mac(self._secrets[0], format_endpoint(source).encode())
         (index,) = _SENDER.unpack_from(initiation)
         mac1 = bytes(initiation[-MACS_SIZE:-MAC_SIZE])
         nonce = self._random_bytes(_NONCE_SIZE)
-        sealed = _cookie_cipher(responder_static, nonce).encrypt(_ZERO_NONCE, cookie, mac1)
+        sealed = _cookie_cipher(self._static, nonce).encrypt(_ZERO_NONCE, cookie, mac1)
         return _HEADER.pack(COOKIE, VERSION, 0, index) + nonce + sealed
 
     def _rotate(self, now: float) -> None:
