@@ -133,15 +133,20 @@ class TrustStore:
         return within(network, certificate.routes)
 
     def _issuer_of(self, leaf: Certificate, issuer_ders: Sequence[bytes]) -> Certificate:
-        known = self._issuers.get(leaf.authority)
-        if known is not None:
-            return known
+        """The issuer with the leaf's authority key: of those that expire last, ours or theirs."""
+        best = self._issuers.get(leaf.authority)
         for der in issuer_ders[:MAX_CHAIN]:
+            if best is not None and der == best.der:
+                continue
             issuer = parse_certificate(der)
-            if issuer.node == leaf.authority:
+            if issuer.node != leaf.authority:
+                continue
+            if best is None or issuer.not_after > best.not_after:
                 self._check_issuer(issuer)
-                return issuer
-        raise TrustError("certificate-foreign", "its issuer is not of this mesh")
+                best = issuer
+        if best is None:
+            raise TrustError("certificate-foreign", "its issuer is not of this mesh")
+        return best
 
     def _check_issuer(self, issuer: Certificate) -> None:
         if not issuer.is_ca or issuer.path_length != 0:

@@ -42,6 +42,8 @@ class Grants:
 
     def uris(self) -> list[str]:
         """The SAN URIs that say so."""
+        if (self.roles, self.routes, self.groups) == _ALL:
+            return [URI + ANY]
         return [
             *(f"{URI}role:{role}" for role in self.roles),
             *(f"{URI}route:{route}" for route in self.routes),
@@ -57,10 +59,10 @@ class Grants:
         )
 
 
-EVERYTHING = Grants(
-    roles=(ANY,), routes=(IPv4Network("0.0.0.0/0"), IPv6Network("::/0")), groups=(ANY,)
-)
-"""What a mesh's first issuer may grant."""
+_ALL = ((ANY,), (IPv4Network("0.0.0.0/0"), IPv6Network("::/0")), (ANY,))
+
+EVERYTHING = Grants("", *_ALL)
+"""What a mesh's first issuer may grant; in its certificate simply `aegisray:*`."""
 
 
 def check_grants(grants: Grants) -> Grants:
@@ -105,6 +107,8 @@ def parse_uris(uris: list[str]) -> tuple[tuple[str, ...], tuple[Network, ...], t
 
     Roles unknown to this version are kept; so are `*`: an issuer's `covers` decides on them.
     """
+    if uris == [URI + ANY]:
+        return _ALL
     words: dict[str, list[str]] = {"role": [], "route": [], "group": []}
     for uri in uris:
         kind, _, value = uri.removeprefix(URI).partition(":")

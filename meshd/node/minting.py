@@ -36,7 +36,7 @@ def make_root(
 ) -> Certificate:
     """A mesh's root. `prefixes`: what all overlay addresses lie in."""
     raw = key.public_key().public_bytes_raw()
-    subject = _subject(network, "aegisray root")
+    subject = _subject(network, "root")
     builder = _builder(raw, subject, subject, node_id(raw), random_bytes)
     builder = _valid(builder, unix_time, unix_time + ROOT_LIFETIME)
     return _sign(_authority(builder, 1, prefixes), key)
@@ -57,7 +57,7 @@ def make_issuer(
     Raises TrustError("key-weak").
     """
     load_public_key(public_key)
-    subject = _subject(root.network, f"aegisray issuer {node_id(public_key).hex()}")
+    subject = _subject(root.network, f"issuer {node_id(public_key)[:4].hex()}")
     builder = _builder(public_key, subject, _issued_by(root), root.node, random_bytes)
     builder = _valid(builder, unix_time, min(unix_time + ISSUER_LIFETIME, root.not_after))
     names = [x509.UniformResourceIdentifier(uri) for uri in grants.uris()]
