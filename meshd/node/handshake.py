@@ -154,8 +154,8 @@ class Initiator:
         """The peer's payload and the session's keys.
 
         Raises RemoteError: `handshake-length`, `handshake-kind`, `handshake-version`,
-        `handshake-mac1`, `handshake-index`, `handshake-key`, `handshake-decrypt` or
-        `handshake-payload`; the handshake then still waits for the right response.
+        `handshake-mac1`, `handshake-mac2`, `handshake-index`, `handshake-key`,
+        `handshake-decrypt` or `handshake-payload`; the handshake then still waits for the right response.
         """
         if not _MIN_RESPONSE <= len(datagram) <= HANDSHAKE_SIZE:
             raise RemoteError("handshake-length")
@@ -163,7 +163,9 @@ class Initiator:
         _check_header(kind, RESPONSE, version, zero)
         if not check_mac1(self._own_mac1_key, datagram):
             raise RemoteError("handshake-mac1")
-        if receiver != self._index or datagram[-MAC_SIZE:] != NO_MAC:
+        if datagram[-MAC_SIZE:] != NO_MAC:
+            raise RemoteError("handshake-mac2")
+        if receiver != self._index:
             raise RemoteError("handshake-index")
         state = self._state.copy()
         padded = state.read_message(datagram[_RESPONSE.size : -MACS_SIZE])

@@ -1,0 +1,95 @@
+"""What gossip asks of us: signatures, and whose records to believe.
+
+A node's records are admitted once its certificate is: a stranger's key can sign anything. A node
+record that comes before its certificate is kept aside, within bounds, until that comes.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from cryptography.exceptions import InvalidSignature
+
+from gossip import NodeId, Record, RecordKind
+from meshd.node.addresses import node_id
+from meshd.node.certificates import Certificate, load_public_key
+from meshd.node.errors import RemoteError
+from meshd.node.identity import Identity
+from meshd.node.records import decode_chain, decode_node_record, decode_routes
+
+MAX_ASIDE = 256
+"""Records that wait for their certificate."""
+
+
+class MeshAuthority:
+    """Implements `gossip.Authority` with the mesh's certificates."""
+
+    def __init__(self, identity: Identity, unix_time: float) -> None:
+        self._identity = identity
+        self.unix_time = unix_time
+        """Seconds since 1970; the node keeps it up to date."""
+        self.certificates: dict[NodeId, tuple[Certificate, tuple[bytes, ...]]] = {
+            identity.id: (identity.certificate, identity.chain)
+        }
+        """Verified certificates and their chains."""
+        self._aside: OrderedDict[tuple[NodeId, int], Record] = OrderedDict()
+
+    @property
+    def domain(self) -> bytes:
+        """The mesh id."""
+        return self._identity.mesh.mesh_id
+
+    def sign(self, message: bytes) -> bytes:
+        """Ed25519 by the node's key."""
+        return self._identity.node_key.sign(message)
+
+    def verify(self, key: bytes, subject: NodeId, message: bytes, signature: bytes) -> bool:
+        """Ed25519 by `key`, which must hash to `subject`."""
+        if node_id(key) != subject:
+            return False
+        try:
+            load_public_key(key).verify(signature, message)
+        except (InvalidSignature, RemoteError):
+            return False
+        return True
+
+    def admits(self, record: Record) -> bool:
+        """Whether the record's subject is a member and the record says something we can read."""
+        if record.kind == RecordKind.CERTIFICATE:
+            return record.withdrawn or self._admit_chain(record)
+        if record.subject not in self.certificates:
+            self._aside[record.subject, record.kind] = record
+            while len(self._aside) > MAX_ASIDE:
+                self._aside.popitem(last=False)
+            return False
+        if record.withdrawn:
+            return True
+        try:
+            if record.kind == RecordKind.MEMBER:
+                decode_node_record(record.body)
+            elif record.kind == RecordKind.ROUTES:
+                return all(self.grants(record.subject, p) for p in decode_routes(record.body))
+        except RemoteError:
+            return False
+        return True
+
+    def _admit_chain(self, record: Record) -> bool:
+        try:
+            chain = decode_chain(record.body)
+            certificate = self._identity.trust.verify(chain[0], chain[1:], self.unix_time)
+        except RemoteError:
+            return False
+        if certificate.node != record.subject:
+            return False
+        self.certificates[record.subject] = (certificate, chain)
+        return True
+
+    def waiting(self, subject: NodeId) -> list[Record]:
+        """Take the records of `subject` that came before its certificate."""
+        keys = [key for key in self._aside if key[0] == subject]
+        return [self._aside.pop(key) for key in keys]
+
+    def grants(self, node: NodeId, prefix: str) -> bool:
+        """Whether `node`'s certificate grants the route `prefix`."""
+        known = self.certificates.get(node)
+        return known is not None and self._identity.trust.grants(known[0], prefix)

@@ -1,0 +1,196 @@
+"""Control messages: what two nodes say to each other inside a session, beside packets.
+
+Each is one CBOR array in a frame's `CONTROL` entry, its type first (canonical CBOR, see
+`gossip.codec`). `decode` raises RemoteError("control") for anything else, and changes nothing.
+
+    PROBE        [2, nonce, padding]          is this path alive, how far, how wide?
+    PROBE_ACK    [3, nonce, endpoint]         yes; and your datagram came from this endpoint
+    RELAY_OPEN   [4, target]                  please carry datagrams between me and `target`
+    RELAY_OPENED [5, channel, peer]           done: `peer` is at the other end of `channel`
+    RELAY_REFUSED[6, target]                  not by this node
+    ENROL        [8, request]                 a certificate request; see `issuing`
+    ENROLLED     [9, reply] or [9, null, why] the reply, or the reason for none
+    CERTIFICATE  [10, chain]                  the chain that did not fit into the handshake
+    CLOSE        [11]                         I am going away; forget this session
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gossip import DecodeError, NodeId
+from gossip.codec import decode, encode
+from meshd.node.errors import RemoteError
+from meshd.node.wire import CONTROL, Endpoint, entry, pack_endpoint, unpack_endpoint
+
+MAX_CONTROL = 32_768
+"""Bytes of the largest control message: an enrolment's reply."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gossip:
+    """One message of the gossip library."""
+
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """Asks for a `ProbeAck` by the way this came; `padding` zero bytes test the path's width."""
+
+    nonce: int
+    padding: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeAck:
+    """Answers a probe. `observed`: where the probe came from, None when it was relayed."""
+
+    nonce: int
+    observed: Endpoint | None
+
+
+@dataclass(frozen=True, slots=True)
+class RelayOpen:
+    """Asks a node to relay between the sender and `target`."""
+
+    target: NodeId
+
+
+@dataclass(frozen=True, slots=True)
+class RelayOpened:
+    """Told to both ends: datagrams in `channel` reach `peer`."""
+
+    channel: int
+    peer: NodeId
+
+
+@dataclass(frozen=True, slots=True)
+class RelayRefused:
+    """The node asked cannot reach `target` directly, or is full."""
+
+    target: NodeId
+
+
+@dataclass(frozen=True, slots=True)
+class Enrol:
+    """A joiner's certificate request, only in an enrolment session."""
+
+    request: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolled:
+    """The issuer's answer: `reply`, or why there is none."""
+
+    reply: bytes | None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateChain:
+    """The sender's chain, leaf first, DER."""
+
+    chain: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """The sender leaves this session."""
+
+
+Control = (
+    Gossip
+    | Probe
+    | ProbeAck
+    | RelayOpen
+    | RelayOpened
+    | RelayRefused
+    | Enrol
+    | Enrolled
+    | CertificateChain
+    | Close
+)
+
+
+def encode_control(message: Control) -> bytes:
+    """The whole frame entry, header included."""
+    return entry(CONTROL, encode(_fields(message)))
+
+
+def _fields(message: Control) -> list[object]:
+    match message:
+        case Gossip(payload):
+            return [1, payload]
+        case Probe(nonce, padding):
+            return [2, nonce, bytes(padding)]
+        case ProbeAck(nonce, observed):
+            return [3, nonce, pack_endpoint(observed) if observed else None]
+        case RelayOpen(target):
+            return [4, target]
+        case RelayOpened(channel, peer):
+            return [5, channel, peer]
+        case RelayRefused(target):
+            return [6, target]
+        case Enrol(request):
+            return [8, request]
+        case Enrolled(reply, reason):
+            return [9, reply, reason]
+        case CertificateChain(chain):
+            return [10, list(chain)]
+        case Close():
+            return [11]
+
+
+def decode_control(data: bytes) -> Control:
+    """The inverse of `encode_control`'s body. Raises RemoteError("control")."""
+    try:
+        fields = decode(data, MAX_CONTROL)
+    except DecodeError as error:
+        raise RemoteError("control", str(error)) from None
+    if not isinstance(fields, list):
+        raise RemoteError("control")
+    return _message(fields)
+
+
+def _message(fields: list[object]) -> Control:
+    match fields:
+        case [1, bytes(payload)]:
+            return Gossip(payload)
+        case [2, int(nonce), bytes(padding)] if 0 <= nonce < 1 << 64:
+            return Probe(nonce, len(padding))
+        case [3, int(nonce), None]:
+            return ProbeAck(nonce, None)
+        case [3, int(nonce), bytes(observed)]:
+            return ProbeAck(nonce, _endpoint(observed))
+        case [4, bytes(target)] if len(target) == 16:
+            return RelayOpen(NodeId(target))
+        case [5, int(channel), bytes(peer)] if len(peer) == 16 and 0 <= channel < 1 << 32:
+            return RelayOpened(channel, NodeId(peer))
+        case [6, bytes(target)] if len(target) == 16:
+            return RelayRefused(NodeId(target))
+        case [8, bytes(request)]:
+            return Enrol(request)
+        case [9, bytes(reply), str()]:
+            return Enrolled(reply)
+        case [9, None, str(reason)] if len(reason) <= 200:
+            return Enrolled(None, reason)
+        case [10, [*chain]] if 1 <= len(chain) <= 4:
+            return CertificateChain(tuple(_bytes(der) for der in chain))
+        case [11]:
+            return Close()
+        case _:
+            raise RemoteError("control")
+
+
+def _bytes(value: object) -> bytes:
+    if not isinstance(value, bytes):
+        raise RemoteError("control")
+    return value
+
+
+def _endpoint(data: bytes) -> Endpoint:
+    try:
+        return unpack_endpoint(data)
+    except ValueError as error:
+        raise RemoteError("control", str(error)) from None

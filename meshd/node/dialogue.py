@@ -1,0 +1,372 @@
+"""What two nodes say to each other in a session, and what follows from it.
+
+Sends control messages (or keeps them until there is a session) and acts on those that arrive.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gossip import GossipError, GossipProtocol, NodeId
+from meshd.node import control
+from meshd.node.control import Control, decode_control, encode_control
+from meshd.node.enroller import Enroller
+from meshd.node.errors import RemoteError
+from meshd.node.forwarding import Arrival, Outbound
+from meshd.node.handshaking import Handshakes
+from meshd.node.outputs import PeerChanged, Pong, SendFrame
+from meshd.node.paths import DueProbe, Path, PathKind
+from meshd.node.peer import Peer
+from meshd.node.relay import Relay
+from meshd.node.session import Session
+from meshd.node.state import NodeState
+from meshd.node.wire import BASE_SEGMENT, TAG_SIZE, Endpoint, format_endpoint
+
+HEARD_INTERVAL = 0.5
+"""Seconds between two times that gossip is told of a peer's traffic."""
+MAX_REFLEXIVE = 16
+MAX_CHANNELS = 1024
+MAX_PINGS = 256
+PING_TIMEOUT = 5.0
+
+
+@dataclass(slots=True)
+class PendingPing:
+    """A ping of a person's, sent or waiting for a session."""
+
+    token: int
+    peer: Peer
+    since: float
+    nonce: int | None = None
+    path: Path | None = None
+
+
+class Dialogue:
+    """Control messages, both ways. Changes peers, paths, reflexive endpoints and outputs."""
+
+    def __init__(
+        self,
+        state: NodeState,
+        handshakes: Handshakes,
+        gossip: GossipProtocol,
+        relay: Relay,
+        outbound: Outbound,
+        enroller: Enroller,
+    ) -> None:
+        self._state = state
+        self._handshakes = handshakes
+        self._gossip = gossip
+        self._relay = relay
+        self._outbound = outbound
+        self._enroller = enroller
+        self._channels: dict[int, tuple[Peer, Path]] = {}
+        self._pings: list[PendingPing] = []
+        self.touched = False
+        """Set when something is due at once; the node clears it."""
+
+    # Sending
+
+    def send(self, peer: Peer, message: Control, now: float, path: Path | None = None) -> None:
+        """Send `message` by `path` (the current one by default), or as soon as there is a
+        session: then a handshake begins."""
+        entry = encode_control(message)
+        path = path or peer.path
+        session = peer.current
+        if session is None or path is None or session.expired(now):
+            peer.waiting.append(entry)
+            self._handshakes.begin(peer, now)
+            self.touched = True
+            return
+        self._seal(peer, session, entry, path)
+
+    def _seal(self, peer: Peer | None, session: Session, entry: bytes, path: Path) -> None:
+        out = memoryview(bytearray(len(entry) + TAG_SIZE))
+        frame = session.seal(entry, out, path.chunk, path.prefix, path.endpoint)
+        if peer is not None:
+            peer.tx_bytes += frame.size
+        self._state.outputs.append(SendFrame(frame))
+
+    def probe(self, peer: Peer, due: DueProbe, now: float) -> None:
+        """Send a path probe, padded to the size that it tests."""
+        session, path = peer.current, due.path
+        if session is None or session.expired(now):
+            return
+        entry = encode_control(control.Probe(due.nonce))
+        spare = due.size - path.segment + path.chunk - TAG_SIZE - len(entry)
+        chunk = path.chunk
+        if due.size and spare > 2:
+            # CBOR spends two more bytes on a length of 256 or more
+            entry = encode_control(control.Probe(due.nonce, spare - 2))
+            chunk = due.size - path.segment + path.chunk
+        out = memoryview(bytearray(len(entry) + TAG_SIZE))
+        frame = session.seal(entry, out, chunk, path.prefix, path.endpoint)
+        peer.tx_bytes += frame.size
+        peer.paths.sent(due, now)
+        self._state.outputs.append(SendFrame(frame))
+
+    def ready(self, peer: Peer, now: float) -> None:
+        """A session and a path have come about: send what waited."""
+        if not peer.ready(now):
+            return
+        session, path = peer.current, peer.path
+        assert session is not None and path is not None  # noqa: PT018 - ready() said so
+        while peer.waiting:
+            self._seal(peer, session, peer.waiting.popleft(), path)
+        for frame in self._outbound.held(peer, now):
+            self._state.outputs.append(SendFrame(frame))
+        for ping in self._pings:
+            if ping.peer is peer and ping.nonce is None:
+                self._send_ping(ping, now)
+
+    def paths_changed(self, peer: Peer, now: float) -> None:
+        """Choose `peer`'s path again, and let everything follow that depends on it."""
+        peer.paths.choose()
+        if not peer.paths.changed:
+            return
+        peer.paths.changed = False
+        path = peer.path
+        for other in self._state.peers.values():
+            for relayed in other.paths:
+                if relayed.relay == peer.id:
+                    self._follow_relay(other, relayed, path)
+        if path is None:
+            event = "lost"
+        elif path.kind is PathKind.DIRECT:
+            event = f"direct {format_endpoint(path.endpoint)}"
+        else:
+            event = f"relay {path.relay.hex() if path.relay else ''}"
+        self._state.outputs.append(PeerChanged(peer.id, peer.name, event))
+        self.touched = True
+        self.ready(peer, now)
+
+    def _follow_relay(self, other: Peer, relayed: Path, path: Path | None) -> None:
+        if path is not None and path.kind is PathKind.DIRECT:
+            relayed.endpoint = path.endpoint
+            return
+        relayed.valid = False
+        other.paths.choose()
+        self.touched = True
+
+    # Arriving
+
+    def take(self, arrival: Arrival, now: float) -> None:
+        """Act on an authenticated frame. Raises RemoteError; the session goes on."""
+        session = arrival.session
+        if not session.proven:
+            self._take_unproven(arrival, now)
+            return
+        peer = self._state.peers.get(session.peer) if session.peer is not None else None
+        if peer is None or session.local_index not in self._state.sessions:
+            return
+        path = self._arrived(peer, session, arrival.source, arrival.via, now)
+        if arrival.control is not None:
+            self._act(peer, decode_control(arrival.control), path, arrival, now)
+
+    def _arrived(
+        self, peer: Peer, session: Session, source: Endpoint, via: Path | None, now: float
+    ) -> Path:
+        peer.last_seen = now
+        if now - peer.last_heard_told > HEARD_INTERVAL:
+            peer.last_heard_told = now
+            self._gossip.heard(peer.id, now)
+        path = via
+        if path is None:
+            path = peer.paths.direct(source)
+            if path is None:
+                path = peer.paths.learn(source, now)
+                self.touched = True
+            session.endpoint = source
+        path.last_received = now
+        if not session.confirmed:
+            session.confirmed = True
+            self._handshakes.make_current(peer, session)
+            self._handshakes.abandon(peer)
+            peer.last_error = None
+            path.prove(now)
+            self.paths_changed(peer, now)
+            self.ready(peer, now)
+        return path
+
+    def established(
+        self, peer: Peer, session: Session, source: Endpoint, via: Path | None, now: float
+    ) -> None:
+        """Our handshake was answered: the way it came by is proven, and the peer wants a frame."""
+        peer.last_seen = now
+        peer.last_error = None
+        path = via or peer.paths.learn(source, now)
+        if via is None:
+            session.endpoint = source
+        path.prove(now)
+        if self._handshakes.chain_follows:
+            chain = self._state.identity.chain
+            self._seal(peer, session, encode_control(control.CertificateChain(chain)), path)
+        nonce = self._state.rng.getrandbits(63) | 1 << 63
+        self.probe(peer, DueProbe(path, nonce, 0), now)
+        self.paths_changed(peer, now)
+        self.ready(peer, now)
+
+    def _take_unproven(self, arrival: Arrival, now: float) -> None:
+        unproven = self._handshakes.unproven.get(arrival.session.local_index)
+        if unproven is None or arrival.control is None:
+            return
+        session = arrival.session
+        path = arrival.via or Path(PathKind.DIRECT, arrival.source, segment=BASE_SEGMENT)
+        match decode_control(arrival.control):
+            case control.Enrol(request) if unproven.invitation is not None:
+                invitations = self._handshakes.invitations
+                reply = self._enroller.admit(unproven, invitations, request, arrival.source, now)
+                self._seal(None, session, encode_control(reply), path)
+            case control.CertificateChain(chain) if unproven.payload is not None:
+                peer = self._handshakes.prove(unproven, chain, now)
+                self._arrived(peer, session, arrival.source, arrival.via, now)
+            case _:
+                pass
+
+    def _act(self, peer: Peer, message: Control, path: Path, arrival: Arrival, now: float) -> None:
+        match message:
+            case control.Gossip(payload):
+                try:
+                    self._gossip.receive(payload, peer.id, now)
+                except GossipError as error:
+                    raise RemoteError(f"gossip-{error.reason}") from None
+            case control.Probe(nonce, _):
+                observed = arrival.source if arrival.via is None else None
+                self.send(peer, control.ProbeAck(nonce, observed), now, path)
+            case control.ProbeAck(nonce, observed):
+                self._acknowledged(peer, nonce, observed, path, now)
+            case control.RelayOpen(target):
+                self._open_channel(peer, target, now)
+            case control.RelayOpened(channel, other):
+                self._channel_opened(peer, channel, other, now)
+            case control.RelayRefused(target):
+                self._relay_refused(peer, target)
+            case control.Close():
+                self.closed(peer, now)
+            case _:
+                raise RemoteError("control")
+
+    def _acknowledged(
+        self, peer: Peer, nonce: int, observed: Endpoint | None, path: Path, now: float
+    ) -> None:
+        for ping in self._pings:
+            if ping.nonce == nonce and ping.peer is peer and ping.path is not None:
+                self._pings.remove(ping)
+                self._pong(ping, now - ping.since)
+                return
+        probed = [path, *(other for other in peer.paths if other is not path)]
+        if not any(other.measured(nonce, now) is not None for other in probed):
+            return
+        if observed is not None:
+            self._observed(peer, observed, now)
+        self.paths_changed(peer, now)
+
+    def _observed(self, peer: Peer, observed: Endpoint, now: float) -> None:
+        """A peer saw us at `observed`: a place where others may find us."""
+        seen = self._state.reflexive
+        if observed in seen:
+            seen[observed][peer.id] = now
+            return
+        if len(seen) >= MAX_REFLEXIVE:
+            del seen[min(seen, key=lambda endpoint: max(seen[endpoint].values()))]
+        seen[observed] = {peer.id: now}
+        self.touched = True
+
+    def closed(self, peer: Peer, now: float) -> None:
+        """The peer has gone away in an orderly way: nothing is proven any more."""
+        self._handshakes.close(peer)
+        peer.paths.lose_all()
+        self.paths_changed(peer, now)
+
+    # Relaying
+
+    def ask_relays(self, peer: Peer, now: float) -> None:
+        """Ask up to two nodes to relay to `peer`: the role `relay` first, then the nearest."""
+        peer.relay_asked_at = now
+        willing = []
+        for other in self._state.peers.values():
+            path, record, certificate = other.path, other.record, other.certificate
+            if other is peer or not other.ready(now) or path is None or certificate is None:
+                continue
+            if path.kind is PathKind.DIRECT and record is not None and record.relays:
+                ordinary = "relay" not in certificate.roles
+                willing.append((ordinary, path.srtt or 1.0, other.id))
+        for _, _, node in sorted(willing)[:2]:
+            self.send(self._state.peers[node], control.RelayOpen(peer.id), now)
+
+    def _open_channel(self, peer: Peer, target: NodeId, now: float) -> None:
+        number = self._relay.open(peer.id, target, now, self._state.random_bytes)
+        if number is None:
+            self.send(peer, control.RelayRefused(target), now)
+            return
+        self.send(self._state.peers[target], control.RelayOpened(number, peer.id), now)
+        self.send(peer, control.RelayOpened(number, target), now)
+
+    def _channel_opened(self, relay: Peer, channel: int, other: NodeId, now: float) -> None:
+        target, way = self._state.peers.get(other), relay.path
+        if target is None or way is None or way.kind is not PathKind.DIRECT or target is relay:
+            return
+        path = target.paths.relayed(relay.id, channel, way.endpoint, now)
+        if len(self._channels) >= MAX_CHANNELS:
+            self._forget_channels()
+        self._channels[channel] = (target, path)
+        self.touched = True
+        if target.current is None:
+            if target.attempt is None:
+                self._handshakes.begin(target, now)
+            else:
+                self._handshakes.send(target, now)
+
+    def _relay_refused(self, relay: Peer, target: NodeId) -> None:
+        peer = self._state.peers.get(target)
+        if peer is not None and peer.path is None:
+            peer.last_error = f"{relay.name} cannot relay to it"
+
+    def _forget_channels(self) -> None:
+        self._channels = {
+            number: (peer, path)
+            for number, (peer, path) in self._channels.items()
+            if any(kept is path for kept in peer.paths)
+        }
+        while len(self._channels) >= MAX_CHANNELS:
+            del self._channels[next(iter(self._channels))]
+
+    def channel(self, number: int, source: Endpoint) -> tuple[Peer, Path] | None:
+        """The peer at the other end of a channel, when the datagram came from its relay."""
+        found = self._channels.get(number)
+        return found if found is not None and found[1].endpoint == source else None
+
+    # Pings of a person's
+
+    def ping(self, peer: Peer, token: int, now: float) -> None:
+        """Measure the round trip to `peer`: a `Pong` follows, within `PING_TIMEOUT` seconds."""
+        ping = PendingPing(token, peer, now)
+        if len(self._pings) >= MAX_PINGS:
+            self._pong(ping, None)
+            return
+        self._pings.append(ping)
+        if peer.ready(now):
+            self._send_ping(ping, now)
+        else:
+            self._handshakes.begin(peer, now)
+            self.touched = True
+
+    def _send_ping(self, ping: PendingPing, now: float) -> None:
+        ping.nonce = self._state.rng.getrandbits(63) | 1 << 63
+        ping.path, ping.since = ping.peer.path, now
+        self.send(ping.peer, control.Probe(ping.nonce), now)
+
+    def _pong(self, ping: PendingPing, rtt: float | None) -> None:
+        via, kind = "", ""
+        if ping.path is not None:
+            kind = ping.path.kind.value
+            relay = self._state.peers.get(ping.path.relay) if ping.path.relay is not None else None
+            via = relay.name if relay is not None else format_endpoint(ping.path.endpoint)
+        self._state.outputs.append(Pong(ping.token, rtt, via, kind))
+
+    def expire_pings(self, now: float) -> float | None:
+        """Give up pings without an answer; when the next one is due."""
+        for ping in list(self._pings):
+            if now - ping.since >= PING_TIMEOUT:
+                self._pings.remove(ping)
+                self._pong(ping, None)
+        return min((ping.since + PING_TIMEOUT for ping in self._pings), default=None)

@@ -1,0 +1,415 @@
+"""The packet path: packets from the TUN into frames, frames from the network into packets.
+
+Everything here runs once per packet or per frame at full speed, so it works in preallocated
+buffers and hands results back directly. It pays per frame, not per packet: one AEAD call and one
+send for up to 64 KB.
+
+    TUN read -> Outbound.add (peer of the destination; the frame grows) -> Outbound.flush
+             -> Session.seal -> Frame -> UDP send with GSO
+    UDP receive with GRO -> Inbound.receive -> join slices -> Session.open -> entries
+             -> source and destination checked -> packets -> TUN write
+"""
+
+from __future__ import annotations
+
+import struct
+
+from meshd.node import segmentation
+from meshd.node.errors import RemoteError
+from meshd.node.paths import Path
+from meshd.node.peer import Peer
+from meshd.node.session import Session
+from meshd.node.state import Key, NodeState, OverlayTable
+from meshd.node.wire import (
+    CONTROL,
+    DATA,
+    ENTRY,
+    ENTRY_SIZE,
+    HEADER,
+    HEADER_SIZE,
+    OFFLOAD,
+    PACKET,
+    PADDING,
+    TAG_SIZE,
+    Buffer,
+    Endpoint,
+    Frame,
+)
+
+FRAME_FULL = 48_000
+"""Plaintext bytes at which a frame leaves without waiting for more."""
+MAX_READ = 65_600
+"""Bytes that one read of the TUN may bring: 64 KB and its header."""
+VNET = 10
+"""Bytes of `struct virtio_net_hdr` (include/uapi/linux/virtio_net.h)."""
+ZERO_HEADER = bytes(VNET)
+
+ADDRESS4 = struct.Struct(">I")
+ADDRESS6 = struct.Struct(">QQ")
+PAIR4 = struct.Struct(">II")
+PAIR6 = struct.Struct(">QQQQ")
+
+
+class Outbound:
+    """Gathers packets that go to the same peer into one frame.
+
+    `space` is where the next packet is read to; `add` takes it and may return a frame that is to
+    be sent before anything else is called; `flush` closes the frame when nothing waits any more.
+    """
+
+    def __init__(self, state: NodeState, table: OverlayTable) -> None:
+        self._state = state
+        self._table = table
+        self._plain = bytearray(FRAME_FULL + 2 * MAX_READ)
+        self._view = memoryview(self._plain)
+        self._sealed = memoryview(bytearray(FRAME_FULL + 2 * MAX_READ))
+        self._skip = VNET if state.config.vnet_header else 0
+        self._type = (OFFLOAD if state.config.vnet_header else PACKET) << 24
+        self._size = 0
+        self._peer: Peer | None = None
+        self._limit = 0
+        self.waiting: Peer | None = None
+        """A peer that a packet waits for: the node begins a handshake and clears it."""
+
+    @property
+    def space(self) -> memoryview:
+        """Where to read the next packet to, header first."""
+        start = self._size + ENTRY_SIZE
+        return self._view[start : start + MAX_READ]
+
+    def add(self, length: int, now: float) -> Frame | None:
+        """Take the packet of `length` bytes in `space`, its virtio header included."""
+        plain, start = self._plain, self._size + ENTRY_SIZE
+        ip = start + self._skip
+        key: Key
+        version = plain[ip] >> 4
+        if version == 4 and length >= self._skip + 20:
+            (key,) = ADDRESS4.unpack_from(plain, ip + 16)
+        elif version == 6 and length >= self._skip + 40:
+            key = ADDRESS6.unpack_from(plain, ip + 24)
+        else:
+            self._state.drops["malformed"] += 1
+            return None
+        peer = self._table.find(key)
+        if peer is None:
+            self._no_route(key)
+            return None
+        frame = None
+        if peer is not self._peer or start + length > self._limit:
+            frame = self._begin(peer, start, length, now)
+            if self._peer is None:
+                return frame
+            start = ENTRY_SIZE
+        ENTRY.pack_into(plain, start - ENTRY_SIZE, self._type | length)
+        self._size = start + length
+        if self._size > FRAME_FULL and frame is None:
+            return self.flush(now)
+        return frame
+
+    def _no_route(self, key: Key) -> None:
+        multicast = key >> 28 == 0xE if isinstance(key, int) else key[0] >> 56 == 0xFF
+        self._state.drops["multicast" if multicast else "no-route"] += 1
+
+    def _begin(self, peer: Peer, start: int, length: int, now: float) -> Frame | None:
+        """Send what is there, and let the packet at `start` begin a frame to `peer`, or wait."""
+        frame = self.flush(now)
+        if not peer.ready(now) or peer.packets:
+            entry = ENTRY.pack(self._type | length) + self._view[start : start + length]
+            self._state.drops["queue"] += peer.hold_packet(entry)
+            self.waiting = peer
+            return frame
+        path = peer.path
+        assert path is not None
+        if ENTRY_SIZE + length > path.frame_limit:
+            self._state.drops["oversize"] += 1
+            return frame
+        if start != ENTRY_SIZE:
+            self._view[ENTRY_SIZE : ENTRY_SIZE + length] = bytes(self._view[start : start + length])
+        self._peer, self._limit = peer, path.frame_limit
+        return frame
+
+    def flush(self, now: float) -> Frame | None:
+        """Seal what has gathered."""
+        size, peer = self._size, self._peer
+        self._size, self._peer, self._limit = 0, None, 0
+        if not size or peer is None:
+            return None
+        return self._seal(peer, self._view[:size], now)
+
+    def held(self, peer: Peer, now: float) -> list[Frame]:
+        """Frames for the packets that waited for `peer`, each in a buffer of its own."""
+        frames: list[Frame] = []
+        gathered, path = bytearray(), peer.path
+        limit = path.frame_limit if path is not None else 0
+        for entry in [*peer.take_packets(), b""]:
+            full = len(gathered) + len(entry) > min(limit, FRAME_FULL) or not entry
+            if gathered and full:
+                out = memoryview(bytearray(len(gathered) + TAG_SIZE))
+                frame = self._seal(peer, memoryview(gathered), now, out)
+                frames += [frame] if frame is not None else []
+                gathered = bytearray()
+            if len(entry) <= limit:
+                gathered += entry
+            else:
+                self._state.drops["oversize"] += 1
+        return frames
+
+    def _seal(
+        self, peer: Peer, plain: memoryview, now: float, out: memoryview | None = None
+    ) -> Frame | None:
+        session, path = peer.current, peer.path
+        if session is None or path is None or session.expired(now):
+            self._state.drops["no-session"] += 1
+            return None
+        sealed = self._sealed if out is None else out
+        frame = session.seal(plain, sealed, path.chunk, path.prefix, path.endpoint)
+        peer.tx_bytes += frame.size
+        peer.last_data_at = now
+        return frame
+
+
+class Arrival:
+    """Something the node must look at: an authenticated frame by a way or with a content that
+    matters beyond its packets."""
+
+    __slots__ = ("control", "session", "source", "via")
+
+    def __init__(
+        self, session: Session, source: Endpoint, via: Path | None, control: bytes | None
+    ) -> None:
+        self.session = session
+        self.source = source
+        self.via = via
+        """The relayed path it came by; None when it came directly from `source`."""
+        self.control = control
+
+
+ARRIVAL_INTERVAL = 0.25
+"""Seconds between two arrivals that only say: still alive."""
+
+
+class Inbound:
+    """Joins segments, opens frames, and lets through what the sender may send to us."""
+
+    def __init__(self, state: NodeState, addresses: frozenset[Key]) -> None:
+        self._state = state
+        self._vnet = state.config.vnet_header
+        self._plain = bytearray(2 * MAX_READ)
+        self._view = memoryview(self._plain)
+        self._used = 0
+        self._headers: tuple[bytes, int] = (ZERO_HEADER, 0)
+        self.addresses = addresses
+        """Ours: the only destinations let through."""
+        self.arrivals: list[Arrival] = []
+
+    def begin(self) -> None:
+        """A new receive: the packets of the last one are not needed any more."""
+        self._used = 0
+
+    def receive(
+        self,
+        buffer: memoryview,
+        segment: int,
+        source: Endpoint,
+        now: float,
+        via: Path | None = None,
+        base: int = 0,
+    ) -> list[Buffer]:
+        """Take datagrams of `segment` bytes each, the last maybe shorter, all from `source`.
+
+        `base`: bytes before each header (a relay's prefix). Returns packets for the TUN, valid
+        until `begin`.
+        """
+        packets: list[Buffer] = []
+        drops, sessions, size = self._state.drops, self._state.sessions, len(buffer)
+        offset = 0
+        while offset < size:
+            start = offset + base
+            if size - start < HEADER_SIZE + TAG_SIZE:
+                drops["malformed"] += 1
+                break
+            kind, index, count, flags, receiver, counter = HEADER.unpack_from(buffer, start)
+            session = sessions.get(receiver) if kind == DATA else None
+            if session is None or not 0 <= index < count <= 128:
+                drops["no-session" if kind == DATA and session is None else "malformed"] += 1
+                offset += segment
+                continue
+            last = offset + (count - 1) * segment
+            whole = index == 0 and last < size
+            if whole and count > 1:
+                tail = HEADER.unpack_from(buffer, last + base) if size - last > base + 16 else None
+                whole = tail == (kind, count - 1, count, flags, receiver, counter)
+            if whole:
+                end = min(last + segment, size)
+                self._whole(buffer, offset, end, segment, base, session, source, via, now, packets)
+                offset = end
+                continue
+            end = min(offset + segment, size)
+            if via is not None or self._known(session, source):
+                piece = bytes(buffer[start + HEADER_SIZE : end])
+                joined = session.reassembler.add(counter, index, count, piece, now)
+                if joined is not None:
+                    out = memoryview(bytearray(len(joined)))
+                    head = (count, flags, counter)
+                    self._open(session, head, joined, out, source, via, now, packets)
+            else:
+                drops["fragment-source"] += 1
+            offset = end
+        return packets
+
+    def _known(self, session: Session, source: Endpoint) -> bool:
+        """Whether authenticated frames of the peer have come from `source` before: only then
+        are unauthenticated pieces from there worth memory."""
+        if source == session.endpoint:
+            return True
+        peer = self._state.peers.get(session.peer) if session.peer is not None else None
+        return peer is not None and peer.paths.direct(source) is not None
+
+    def _whole(
+        self,
+        buffer: memoryview,
+        offset: int,
+        end: int,
+        segment: int,
+        base: int,
+        session: Session,
+        source: Endpoint,
+        via: Path | None,
+        now: float,
+        packets: list[Buffer],
+    ) -> None:
+        """The fast path: all segments of a frame lie here in order."""
+        skip = base + HEADER_SIZE
+        _, _, count, flags, _, counter = HEADER.unpack_from(buffer, offset + base)
+        sealed: Buffer
+        if count == 1:
+            sealed = buffer[offset + skip : end]
+        else:
+            sealed = b"".join(
+                [buffer[at + skip : at + segment] for at in range(offset, end - segment, segment)]
+                + [buffer[offset + (count - 1) * segment + skip : end]]
+            )
+        out = self._view[self._used :]
+        head = (count, flags, counter)
+        self._used += self._open(session, head, sealed, out, source, via, now, packets)
+
+    def _open(
+        self,
+        session: Session,
+        head: tuple[int, int, int],
+        sealed: Buffer,
+        out: memoryview,
+        source: Endpoint,
+        via: Path | None,
+        now: float,
+        packets: list[Buffer],
+    ) -> int:
+        """Open one joined frame; the bytes of `out` that it takes."""
+        count, flags, counter = head
+        try:
+            if session.expired(now):
+                raise RemoteError("expired")
+            size = session.open(counter, count, flags, sealed, out)
+        except RemoteError as error:
+            self._state.drops[error.reason] += 1
+            return 0
+        arrivals = len(self.arrivals)
+        self._entries(session, out[:size], source, via, packets)
+        moved = via is None and source != session.endpoint
+        quiet = arrivals == len(self.arrivals)
+        if quiet and (moved or not session.confirmed or now - session.told_at > ARRIVAL_INTERVAL):
+            self.arrivals.append(Arrival(session, source, via, None))
+        session.told_at = now if arrivals != len(self.arrivals) else session.told_at
+        session.received_bytes += len(sealed)
+        return size
+
+    def _entries(
+        self,
+        session: Session,
+        plain: memoryview,
+        source: Endpoint,
+        via: Path | None,
+        packets: list[Buffer],
+    ) -> None:
+        start, end = 0, len(plain)
+        pair: tuple[int, ...]
+        while start + ENTRY_SIZE <= end:
+            (word,) = ENTRY.unpack_from(plain, start)
+            kind, body = word >> 24, start + ENTRY_SIZE
+            start = body + (word & 0xFFFFFF)
+            if start > end:
+                break
+            if kind == CONTROL:
+                self.arrivals.append(Arrival(session, source, via, bytes(plain[body:start])))
+                continue
+            if kind == PADDING:
+                continue
+            ip = body + VNET if kind == OFFLOAD else body
+            version = plain[ip] >> 4 if ip < start else 0
+            if version == 4 and start - ip >= 20:
+                pair = PAIR4.unpack_from(plain, ip + 12)
+            elif version == 6 and start - ip >= 40:
+                pair = PAIR6.unpack_from(plain, ip + 8)
+            else:
+                self._state.drops["malformed"] += 1
+                continue
+            if pair != session.last_pair:
+                reason = self._refusal(session, pair)
+                if reason is not None:
+                    self._state.drops[reason] += 1
+                    continue
+                session.last_pair = pair
+            if kind == OFFLOAD and self._vnet and self._header_fits(plain, body, start - ip):
+                packets.append(plain[body:start])
+            else:
+                self._convert(plain, kind, body, start, packets)
+        if start != end:
+            self._state.drops["malformed"] += 1
+
+    def _header_fits(self, plain: memoryview, body: int, length: int) -> bool:
+        """Whether the TUN takes this virtio header as it is. Remembers the last that did."""
+        header = bytes(plain[body : body + VNET])
+        known, least = self._headers
+        if header == known and length >= least:
+            return True
+        config = self._state.config
+        if not segmentation.validate(header, length):
+            return False
+        kind = header[1] & 0x7F
+        if kind:
+            return config.udp_segmentation if kind == 5 else config.segmentation
+        if header[0] and not config.segmentation:
+            return False
+        self._headers = (header, length)
+        return True
+
+    def _convert(
+        self, plain: memoryview, kind: int, body: int, end: int, packets: list[Buffer]
+    ) -> None:
+        """Make complete packets of what our TUN does not take as it came."""
+        prefix = ZERO_HEADER if self._vnet else b""
+        if kind == PACKET:
+            packets.append(prefix + plain[body:end])
+            return
+        header, packet = bytes(plain[body : body + VNET]), plain[body + VNET : end]
+        if not segmentation.validate(header, len(packet)):
+            self._state.drops["offload-header"] += 1
+            return
+        packets.extend(prefix + whole for whole in segmentation.split(header, packet))
+
+    def _refusal(self, session: Session, pair: tuple[int, ...]) -> str | None:
+        """Why the peer may not send this packet to us, or None when it may."""
+        peer = self._state.peers.get(session.peer) if session.peer is not None else None
+        if peer is None or peer.certificate is None or not session.proven:
+            return "unproven"
+        source: Key
+        destination: Key
+        if len(pair) == 2:
+            source, destination = pair
+            known = source in peer.keys4
+        else:
+            source, destination = (pair[0], pair[1]), (pair[2], pair[3])
+            known = source in peer.keys6
+        if not known and not peer.may_send_from(source):
+            return "source"
+        return None if destination in self.addresses else "destination"

@@ -1,0 +1,387 @@
+"""Who handshakes with whom, and what a finished one changes.
+
+    initiator                               responder
+    begin: initiation on every way at once
+                                            mac1, load, counter, certificate -> response;
+                                            the session waits in `next_session`
+    response: session becomes current,
+    a probe leaves on the way it came by
+                                            the first authenticated frame confirms: session
+                                            becomes current, the way is proven
+
+Until that frame nothing of the responder's changes: a replayed initiation gets no further.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import sha256
+
+from gossip import NodeId
+from meshd.node.certificates import Certificate, load_public_key
+from meshd.node.cookies import COOKIE_LIFETIME, CookieJar
+from meshd.node.errors import RemoteError
+from meshd.node.handshake import Initiation, Initiator, Purpose, Responder, TransportKeys
+from meshd.node.invitation import Invitation, locate
+from meshd.node.noise import CHACHA20POLY1305, suite_by_name
+from meshd.node.outputs import AuthFailure, PersistSequence, SendDatagram
+from meshd.node.paths import Path
+from meshd.node.payloads import EnrolPayload, MemberPayload
+from meshd.node.peer import HANDSHAKE_RETRY_MAX, Attempt, Peer
+from meshd.node.ratelimit import LoadGauge, SourceRateLimiter
+from meshd.node.session import Session
+from meshd.node.state import NodeState
+from meshd.node.wire import Endpoint
+
+MAX_WAYS = 12
+"""Endpoints that one initiation is sent to."""
+COUNTER_BLOCK = 10_000_000_000
+"""Handshake counters reserved on disk at a time (they are nanoseconds)."""
+MAX_UNPROVEN = 256
+"""Sessions at a time whose peer has not shown its certificate or request yet."""
+UNPROVEN_FOR = 20.0
+
+
+@dataclass(slots=True)
+class Unproven:
+    """A session with somebody whose certificate, or certificate request, is still to come."""
+
+    session: Session
+    since: float
+    static: bytes
+    payload: MemberPayload | None
+    invitation: Invitation | None
+
+
+@dataclass(frozen=True, slots=True)
+class Established:
+    """A session that may be used: we began it, and the peer answered."""
+
+    peer: Peer
+    session: Session
+    source: Endpoint
+    via: Path | None
+
+
+class Handshakes:
+    """Begins and answers handshakes. Changes sessions, peers' slots, outputs and counters."""
+
+    def __init__(self, state: NodeState, now: float) -> None:
+        self._state = state
+        identity = state.identity
+        self._suite = suite_by_name(identity.mesh.cipher)
+        self._responders = {
+            Purpose.MEMBER: Responder(self._suite, identity.mesh.mesh_id, identity.static),
+            Purpose.ENROL: Responder(CHACHA20POLY1305, identity.mesh.mesh_id, identity.static),
+        }
+        self._signature = identity.static_signature
+        self._cookies = CookieJar(state.random_bytes, identity.static_public, now)
+        self._rates = SourceRateLimiter()
+        self._load = LoadGauge(now)
+        self._attempts: dict[int, Peer] = {}
+        self._reserved = 0
+        self._peer_cookies: dict[NodeId, tuple[bytes, float]] = {}
+        self.unproven: dict[int, Unproven] = {}
+        self.invitations: dict[bytes, Invitation] = {}
+
+    # Beginning
+
+    def begin(self, peer: Peer, now: float) -> bool:
+        """Start a handshake with `peer`, unless one runs; False when nothing is known of it."""
+        if peer.attempt is not None:
+            return True
+        if peer.record is None or peer.id == self._state.identity.id:
+            return False
+        state, identity = self._state, self._state.identity
+        index = state.new_index()
+        initiator = Initiator(
+            self._suite,
+            identity.mesh.mesh_id,
+            Purpose.MEMBER,
+            identity.static,
+            peer.record.static_public,
+            identity.mesh_secret,
+            state.random_bytes(32),
+            index,
+        )
+        payload = self._payload(self.next_counter(now))
+        retry = peer.retry
+        attempt = Attempt(initiator, payload, index, now, now + retry)
+        peer.attempt = attempt
+        peer.retry = min(HANDSHAKE_RETRY_MAX, retry * 2)
+        self._attempts[index] = peer
+        self.send(peer, now)
+        return True
+
+    def next_counter(self, now: float) -> int:
+        """A handshake counter above all before it, reserved on disk in blocks."""
+        state = self._state
+        state.counter = max(state.counter + 1, int(state.unix_time(now) * 1e9))
+        if state.counter > self._reserved:
+            self._reserved = state.counter + COUNTER_BLOCK
+            state.outputs.append(PersistSequence(self._reserved))
+        return state.counter
+
+    def send(self, peer: Peer, now: float) -> None:
+        """Send the initiation of `peer.attempt` by every way that may reach it."""
+        attempt, state = peer.attempt, self._state
+        if attempt is None:
+            return
+        cookie, until = self._peer_cookies.get(peer.id, (None, 0.0))
+        try:
+            message = attempt.initiator.message(attempt.payload, cookie if now < until else None)
+        except RemoteError as error:
+            state.drops[error.reason] += 1
+            return
+        known = [path for path in peer.paths if path.relay is None and path.valid]
+        endpoints = dict.fromkeys([path.endpoint for path in known])
+        endpoints.update(dict.fromkeys(peer.candidates(self._extra(peer))))
+        for endpoint in list(endpoints)[:MAX_WAYS]:
+            state.outputs.append(SendDatagram(message, endpoint))
+        for path in peer.paths:
+            if path.relay is not None:
+                state.outputs.append(SendDatagram(path.prefix + message, path.endpoint))
+
+    def _extra(self, peer: Peer) -> tuple[Endpoint, ...]:
+        certificate = peer.certificate
+        known = certificate is not None and "bootstrap" in certificate.roles
+        return self._state.config.bootstrap if known else ()
+
+    def _payload(self, counter: int) -> MemberPayload:
+        return MemberPayload.of(counter, 0, self._signature, self._state.identity.chain)
+
+    @property
+    def chain_follows(self) -> bool:
+        """Whether our chain is too large for the handshake, so that it follows in the session."""
+        return self._payload(0).leaf_hash is not None
+
+    def retry(self, peer: Peer, now: float) -> None:
+        """Give up an attempt that had its time; a new one has a new ephemeral key."""
+        self.abandon(peer)
+        self.begin(peer, now)
+
+    def abandon(self, peer: Peer) -> None:
+        """Forget the attempt, if there is one."""
+        if peer.attempt is not None:
+            self._attempts.pop(peer.attempt.index, None)
+            peer.attempt = None
+
+    # Answering
+
+    def receive_initiation(
+        self, datagram: bytes, source: Endpoint, via: Path | None, now: float
+    ) -> None:
+        """Answer an initiation. Raises RemoteError; then nothing has changed."""
+        purpose = Purpose.ENROL if datagram[2:3] == b"\x01" else Purpose.MEMBER
+        responder = self._responders[purpose]
+        if not responder.check_mac1(datagram):
+            responder.read(datagram)
+            raise RemoteError("handshake-mac1")
+        self._load.count(now)
+        if self._load.under_load(now) and via is None:
+            if not self._cookies.check(datagram, source, now):
+                reply = self._cookies.reply(datagram, source, now)
+                self._state.outputs.append(SendDatagram(reply, source))
+                raise RemoteError("handshake-load")
+            if not self._rates.allow(source[0], now):
+                raise RemoteError("handshake-rate")
+        initiation = responder.read(datagram)
+        if isinstance(initiation.payload, EnrolPayload):
+            self._answer_joiner(responder, initiation, initiation.payload, source, via, now)
+        else:
+            self._answer_member(responder, initiation, initiation.payload, source, via, now)
+
+    def _answer_member(
+        self,
+        responder: Responder,
+        initiation: Initiation,
+        payload: MemberPayload,
+        source: Endpoint,
+        via: Path | None,
+        now: float,
+    ) -> None:
+        certificate = self._certificate(payload, now)
+        if certificate is None:
+            secret = self._state.identity.mesh_secret
+            keys = self._respond(responder, initiation, secret, source, via)
+            session = Session(self._suite, keys, None, self._state.budget, now)
+            session.proven = False
+            session.endpoint = source if via is None else None
+            self._hold(Unproven(session, now, initiation.remote_static, payload, None), now)
+            return
+        self.check_static(payload, initiation.remote_static, certificate)
+        if certificate.node == self._state.identity.id:
+            raise RemoteError("handshake-self")
+        peer = self.peer_of(certificate, payload.chain)
+        if payload.counter <= peer.last_counter:
+            raise RemoteError("handshake-replay")
+        peer.last_counter = payload.counter
+        secret = self._state.identity.mesh_secret
+        keys = self._respond(responder, initiation, secret, source, via)
+        self.install_next(peer, Session(self._suite, keys, peer.id, self._state.budget, now))
+
+    def _answer_joiner(
+        self,
+        responder: Responder,
+        initiation: Initiation,
+        payload: EnrolPayload,
+        source: Endpoint,
+        via: Path | None,
+        now: float,
+    ) -> None:
+        invitation = self.invitations.get(locate(payload.invitation_id))
+        if invitation is None:
+            raise RemoteError("invitation-unknown")
+        psk = invitation.psk(payload.invitation_id)
+        invitation.check_time(self._state.unix_time(now))
+        if len(self.unproven) >= MAX_UNPROVEN:
+            raise RemoteError("handshake-full")
+        keys = self._respond(responder, initiation, psk, source, via)
+        session = Session(CHACHA20POLY1305, keys, None, self._state.budget, now)
+        session.proven = False
+        session.endpoint = source if via is None else None
+        self._hold(Unproven(session, now, initiation.remote_static, None, invitation), now)
+
+    def _respond(
+        self,
+        responder: Responder,
+        initiation: Initiation,
+        psk: bytes,
+        source: Endpoint,
+        via: Path | None,
+    ) -> TransportKeys:
+        state = self._state
+        ephemeral, index = state.random_bytes(32), state.new_index()
+        message, keys = responder.respond(initiation, psk, ephemeral, index, self._payload(0))
+        prefix, endpoint = (via.prefix, via.endpoint) if via is not None else (b"", source)
+        state.outputs.append(SendDatagram(prefix + message, endpoint))
+        return keys
+
+    def install_next(self, peer: Peer, session: Session) -> None:
+        """Let `session` wait for the peer's first frame."""
+        if peer.next_session is not None:
+            self.forget(peer.next_session)
+        session.peer = peer.id
+        peer.next_session = session
+        self._state.sessions[session.local_index] = session
+
+    def _hold(self, unproven: Unproven, now: float) -> None:
+        self.expire(now)
+        if len(self.unproven) >= MAX_UNPROVEN:
+            raise RemoteError("handshake-full")
+        index = unproven.session.local_index
+        self.unproven[index] = unproven
+        self._state.sessions[index] = unproven.session
+
+    def prove(self, unproven: Unproven, chain: tuple[bytes, ...], now: float) -> Peer:
+        """The certificate has followed inside the session. Raises RemoteError."""
+        payload, state = unproven.payload, self._state
+        if payload is None or sha256(chain[0]).digest() != payload.leaf_hash:
+            raise RemoteError("handshake-unknown-certificate")
+        certificate = state.identity.trust.verify(chain[0], chain[1:], state.unix_time(now))
+        self.check_static(payload, unproven.static, certificate)
+        peer = self.peer_of(certificate, chain)
+        if payload.counter <= peer.last_counter:
+            raise RemoteError("handshake-replay")
+        peer.last_counter = payload.counter
+        del self.unproven[unproven.session.local_index]
+        self.install_next(peer, unproven.session)
+        unproven.session.proven = True
+        return peer
+
+    def expire(self, now: float) -> None:
+        """Forget sessions that stayed unproven."""
+        for index, unproven in list(self.unproven.items()):
+            if now - unproven.since > UNPROVEN_FOR:
+                del self.unproven[index]
+                self.forget(unproven.session)
+
+    def forget(self, session: Session) -> None:
+        """Close a session and free what it holds."""
+        self._state.sessions.pop(session.local_index, None)
+        session.reassembler.close()
+
+    # Finishing
+
+    def receive_response(
+        self, datagram: bytes, source: Endpoint, via: Path | None, now: float
+    ) -> Established:
+        """Finish a handshake of ours. Raises RemoteError; the attempt then goes on."""
+        peer = self._attempts.get(int.from_bytes(datagram[8:12], "big"))
+        if peer is None or peer.attempt is None:
+            raise RemoteError("handshake-index")
+        payload, keys = peer.attempt.initiator.read_response(datagram)
+        record = peer.record
+        certificate = self._certificate(payload, now)
+        if certificate is None:
+            raise RemoteError("handshake-unknown-certificate")
+        if certificate.node != peer.id or record is None:
+            raise RemoteError("handshake-identity")
+        self.check_static(payload, record.static_public, certificate)
+        self.abandon(peer)
+        self.peer_of(certificate, payload.chain)
+        session = Session(self._suite, keys, peer.id, self._state.budget, now)
+        self.make_current(peer, session)
+        return Established(peer, session, source, via)
+
+    def receive_cookie(self, datagram: bytes, now: float) -> None:
+        """Send the initiation again, with the cookie. Raises RemoteError."""
+        peer = self._attempts.get(int.from_bytes(datagram[4:8], "big"))
+        if peer is None or peer.attempt is None:
+            raise RemoteError("handshake-index")
+        cookie = peer.attempt.initiator.read_cookie(datagram)
+        if len(self._peer_cookies) >= 1024:
+            self._peer_cookies.clear()
+        self._peer_cookies[peer.id] = (cookie, now + COOKIE_LIFETIME)
+        self.send(peer, now)
+
+    def make_current(self, peer: Peer, session: Session) -> None:
+        """Send in `session` from now on; the one before stays open for what is on its way."""
+        if peer.previous is not None:
+            self.forget(peer.previous)
+        peer.previous, peer.current = peer.current, session
+        if peer.next_session is session:
+            peer.next_session = None
+        self._state.sessions[session.local_index] = session
+        peer.retry = 1.0
+
+    def close(self, peer: Peer) -> None:
+        """End all sessions with `peer` at once."""
+        for session in peer.sessions():
+            self.forget(session)
+        peer.current = peer.previous = peer.next_session = None
+        self.abandon(peer)
+
+    # Certificates
+
+    def _certificate(self, payload: MemberPayload, now: float) -> Certificate | None:
+        """The payload's certificate, verified; None when only its hash came and it is unknown."""
+        state = self._state
+        chain = payload.chain
+        if payload.leaf_hash is not None:
+            known = (peer.chain for peer in state.members())
+            chain = next((c for c in known if sha256(c[0]).digest() == payload.leaf_hash), ())
+        if not chain:
+            return None
+        return state.identity.trust.verify(chain[0], chain[1:], state.unix_time(now))
+
+    def peer_of(self, certificate: Certificate, chain: tuple[bytes, ...]) -> Peer:
+        """The peer that a verified certificate belongs to, which takes the certificate."""
+        peer = self._state.peers.get(certificate.node)
+        if peer is None:
+            peer = self._state.peers[certificate.node] = Peer(certificate.node, self._state.rng)
+        if chain and (peer.certificate is None or peer.certificate.der != certificate.der):
+            peer.certify(certificate, chain)
+        return peer
+
+    def check_static(self, payload: MemberPayload, static: bytes, certificate: Certificate) -> None:
+        """That the certificate's owner owns the handshake's static key. Raises RemoteError."""
+        mesh_id = self._state.identity.mesh.mesh_id
+        payload.verify(mesh_id, static, load_public_key(certificate.public_key))
+
+    def refused(self, error: RemoteError, source: Endpoint) -> None:
+        """Count a handshake that failed; one that names an untrusted certificate is told."""
+        self._state.drops[error.reason] += 1
+        if error.reason.startswith(("certificate", "invitation", "key-")):
+            self._state.auth_failures[error.reason] += 1
+            self._state.outputs.append(AuthFailure(error.reason, None))

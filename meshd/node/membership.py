@@ -1,0 +1,220 @@
+"""From gossip to peers: who is there, what they offer, and where this node says it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gossip import (
+    GossipProtocol,
+    MemberDown,
+    MemberLeft,
+    MemberSuspected,
+    MemberUp,
+    NodeId,
+    Record,
+    RecordChanged,
+    RecordKind,
+    SendMessage,
+    SequenceChanged,
+)
+from meshd.node import control
+from meshd.node.authority import MeshAuthority
+from meshd.node.dialogue import Dialogue
+from meshd.node.errors import RemoteError
+from meshd.node.handshaking import Handshakes
+from meshd.node.outputs import PeerChanged, PersistRecords, PersistSequence, RoutesChanged
+from meshd.node.peer import Peer
+from meshd.node.records import (
+    RELAYS,
+    NodeRecord,
+    decode_node_record,
+    decode_routes,
+    encode_chain,
+    encode_routes,
+)
+from meshd.node.state import NodeState, OverlayTable
+from meshd.node.wire import Endpoint
+
+PUBLISH_INTERVAL = 5.0
+"""Least seconds between two node records of ours; the first correction may come at once."""
+REFLEXIVE_FRESH = 90.0
+"""Seconds for which a peer's word on our endpoint counts."""
+MAX_REFLEXIVE_TOLD = 3
+MAX_TURNS = 64
+"""Rounds of gossip's outputs per input: a bound, never reached in peace."""
+
+
+class Membership:
+    """Carries gossip's messages and follows its events. Changes peers and the overlay table."""
+
+    def __init__(
+        self,
+        state: NodeState,
+        gossip: GossipProtocol,
+        authority: MeshAuthority,
+        table: OverlayTable,
+        dialogue: Dialogue,
+        handshakes: Handshakes,
+    ) -> None:
+        self._state = state
+        self._gossip = gossip
+        self._authority = authority
+        self._table = table
+        self._dialogue = dialogue
+        self._handshakes = handshakes
+        self._published: tuple[Endpoint, ...] | None = None
+        self._published_at = -1e9
+        self._routes: dict[NodeId, tuple[str, ...]] = {}
+
+    def start(self, records: Sequence[Record], now: float) -> None:
+        """Take up what was persisted, publish ourselves, and join through whoever is known."""
+        ordered = sorted(records, key=lambda record: record.kind != RecordKind.CERTIFICATE)
+        self._gossip.restore(ordered, now)
+        chain = self._state.identity.chain
+        self._gossip.publish(RecordKind.CERTIFICATE, encode_chain(chain), now)
+        if self._state.config.routes:
+            offered = [p for p in self._state.config.routes if self._grants(p)]
+            self._gossip.publish(RecordKind.ROUTES, encode_routes(offered), now)
+        self.publish(now)
+        own = self._state.identity.id
+        seeds = [r.subject for r in ordered if r.kind == RecordKind.MEMBER and r.subject != own]
+        if seeds:
+            self._gossip.join(seeds, now)
+        self.drain(now)
+
+    def _grants(self, prefix: str) -> bool:
+        return self._authority.grants(self._state.identity.id, prefix)
+
+    # Ourselves
+
+    def publish(self, now: float) -> None:
+        """Sign and spread our node record, when our endpoints have changed."""
+        endpoints = self._endpoints(now)
+        soon = now - self._published_at < PUBLISH_INTERVAL and self._published
+        if endpoints == self._published or soon:
+            return
+        self._published, self._published_at = endpoints, now
+        flags = RELAYS if self._state.config.relays else 0
+        record = NodeRecord(self._state.identity.static_public, endpoints, flags)
+        self._gossip.publish(RecordKind.MEMBER, record.encode(), now)
+
+    def _endpoints(self, now: float) -> tuple[Endpoint, ...]:
+        state = self._state
+        fresh = {
+            endpoint: sum(now - at < REFLEXIVE_FRESH for at in reporters.values())
+            for endpoint, reporters in state.reflexive.items()
+            if max(reporters.values()) > now - REFLEXIVE_FRESH
+        }
+        # What several peers agree on comes first; what we told before stays before what is new.
+        before = self._published or ()
+        agreed = sorted(fresh, key=lambda e: (-min(fresh[e], 2), e not in before, e))
+        seen = [e for e in agreed if e not in state.local_endpoints][:MAX_REFLEXIVE_TOLD]
+        return tuple(dict.fromkeys((*state.config.endpoints, *seen, *state.local_endpoints)))
+
+    # The others
+
+    def drain(self, now: float) -> None:
+        """Act on gossip's outputs, and on what comes of that."""
+        for _ in range(MAX_TURNS):
+            outputs = self._gossip.drain()
+            if not outputs:
+                return
+            for output in outputs:
+                match output:
+                    case SendMessage(to, payload):
+                        self._carry(to, payload, now)
+                    case RecordChanged(record):
+                        self._record_changed(record, now)
+                    case SequenceChanged(sequence):
+                        self._sequence_changed(sequence)
+                    case MemberUp(node):
+                        self._member(node, "alive", now)
+                    case MemberSuspected(node):
+                        self._member(node, "suspect", now)
+                    case MemberDown(node):
+                        self._member(node, "dead", now)
+                    case MemberLeft(node):
+                        self._member(node, "left", now)
+
+    def _carry(self, to: NodeId, payload: bytes, now: float) -> None:
+        peer = self._state.peers.get(to)
+        if peer is not None and peer.certificate is not None:
+            self._dialogue.send(peer, control.Gossip(payload), now)
+
+    def _sequence_changed(self, sequence: int) -> None:
+        if sequence > self._state.counter:
+            self._state.counter = sequence
+        self._state.outputs.append(PersistSequence(self._state.counter))
+
+    def _member(self, node: NodeId, state: str, now: float) -> None:
+        peer = self._state.peers.get(node)
+        if peer is None or peer.state == state:
+            return
+        peer.state = state
+        self._state.outputs.append(PeerChanged(node, peer.name, state))
+        if state == "left":
+            self._dialogue.closed(peer, now)
+            self._rebuild()
+        self._dialogue.touched = True
+
+    def _record_changed(self, record: Record, now: float) -> None:
+        if record.subject == self._state.identity.id:
+            return
+        peer = self._state.peers.get(record.subject)
+        if peer is None:
+            peer = self._state.peers[record.subject] = Peer(record.subject, self._state.rng)
+        try:
+            if record.kind == RecordKind.CERTIFICATE and not record.withdrawn:
+                self._certificate_changed(peer, now)
+            elif record.kind == RecordKind.MEMBER and not record.withdrawn:
+                self._node_record_changed(peer, decode_node_record(record.body), now)
+            elif record.kind == RecordKind.ROUTES:
+                prefixes = () if record.withdrawn else decode_routes(record.body)
+                self._routes[record.subject] = prefixes
+                self._rebuild()
+        except RemoteError as error:
+            self._state.drops[error.reason] += 1
+        self._state.outputs.append(PersistRecords())
+
+    def _certificate_changed(self, peer: Peer, now: float) -> None:
+        known = self._authority.certificates.get(peer.id)
+        if known is None:
+            return
+        peer.certify(*known)
+        self._rebuild()
+        for record in self._authority.waiting(peer.id):
+            self._gossip.accept(record, now)
+
+    def _node_record_changed(self, peer: Peer, record: NodeRecord, now: float) -> None:
+        moved = peer.record is None or peer.record.endpoints != record.endpoints
+        if peer.record is not None and peer.record.static_public != record.static_public:
+            self._dialogue.closed(peer, now)
+        peer.record = record
+        if moved and peer.current is not None:
+            for endpoint in record.endpoints:
+                peer.paths.learn(endpoint, now)
+        self._dialogue.touched = True
+
+    def _rebuild(self) -> None:
+        """Routes follow from certificates and records; the kernel's follow from ours."""
+        peers = self._state.peers
+        offered = [
+            (prefix, peers[node])
+            for node, prefixes in sorted(self._routes.items(), reverse=True)
+            for prefix in prefixes
+            if node in peers
+            and peers[node].state != "left"
+            and self._authority.grants(node, prefix)
+        ]
+        self._table.rebuild(self._state.members(), offered)
+        prefixes = tuple(dict.fromkeys(prefix for prefix, _ in offered))
+        self._state.outputs.append(RoutesChanged(prefixes))
+
+    def routes(self) -> list[tuple[str, NodeId]]:
+        """Every prefix on offer, and who offers it."""
+        return [
+            (prefix, node)
+            for node, prefixes in sorted(self._routes.items())
+            for prefix in prefixes
+            if self._authority.grants(node, prefix)
+        ]

@@ -1,0 +1,310 @@
+"""One node, composed: what goes in, what comes out, and when it wants to be called next.
+
+    inputs   receive (datagrams), outbound (packets), handle_timer, join, ping, leave, close
+    outputs  the packet path returns its results; everything else is queued, see `outputs`
+
+Drain after every input. Nothing here sleeps, reads a clock or opens anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from random import Random
+
+from gossip import GossipProtocol, Record, Wakeup
+from meshd.node import control
+from meshd.node.authority import MeshAuthority
+from meshd.node.dialogue import Dialogue
+from meshd.node.enroller import Enroller
+from meshd.node.errors import RemoteError
+from meshd.node.forwarding import Inbound, Outbound
+from meshd.node.handshaking import Handshakes
+from meshd.node.identity import Identity
+from meshd.node.invitation import Invitation
+from meshd.node.membership import Membership
+from meshd.node.outputs import ForwardBatch, Output
+from meshd.node.paths import Path
+from meshd.node.peer import Peer
+from meshd.node.reassembly import ByteBudget
+from meshd.node.relay import Relay, runs
+from meshd.node.state import Key, NodeConfig, NodeState, OverlayTable
+from meshd.node.upkeep import Upkeep
+from meshd.node.wire import (
+    DATA,
+    RELAY_SIZE,
+    RELAYED,
+    Buffer,
+    Endpoint,
+)
+
+MAX_OUTPUTS = 8192
+"""Outputs waiting at most; further control frames are dropped, as a network would."""
+
+
+class Node:
+    """A member of a mesh. `outbound` is where packets from the TUN go; see `forwarding`."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        config: NodeConfig,
+        rng: Random,
+        random_bytes: Callable[[int], bytes],
+        now: float,
+        unix_time: float,
+        sequence: int = 0,
+        records: Sequence[Record] = (),
+        invitations: Sequence[Invitation] = (),
+    ) -> None:
+        """`sequence`: the value last persisted; `records`: what was persisted of gossip's."""
+        state = NodeState(
+            identity, config, rng, random_bytes, unix_time - now, ByteBudget(), counter=sequence
+        )
+        self._state = state
+        first = max(sequence, int(unix_time * 1e3)) + 1
+        self._authority = MeshAuthority(identity, unix_time)
+        self._gossip = GossipProtocol(
+            identity.id,
+            identity.certificate.public_key,
+            config.gossip,
+            self._authority,
+            rng,
+            now,
+            first,
+        )
+        self._table = OverlayTable()
+        self.outbound = Outbound(state, self._table)
+        self._inbound = Inbound(state, _own_addresses(identity))
+        self._relay = Relay(state)
+        self._handshakes = Handshakes(state, now)
+        for invitation in invitations:
+            self.add_invitation(invitation)
+        enroller = Enroller(state, self._gossip)
+        self._dialogue = Dialogue(
+            state, self._handshakes, self._gossip, self._relay, self.outbound, enroller
+        )
+        self._membership = Membership(
+            state, self._gossip, self._authority, self._table, self._dialogue, self._handshakes
+        )
+        self._upkeep = Upkeep(state, self._handshakes, self._dialogue, self._relay)
+        self._membership.start(records, now)
+
+    # Inputs: the network and the TUN
+
+    def receive(
+        self, buffer: memoryview, segment: int, source: Endpoint, now: float
+    ) -> list[Buffer]:
+        """Datagrams of `segment` bytes each (the last maybe shorter) from `source`.
+
+        Returns packets for the TUN, valid until the next call. Bad input is counted and dropped.
+        """
+        inbound = self._inbound
+        inbound.begin()
+        kinds = bytes(buffer[::segment])
+        if kinds.count(DATA) == len(kinds):
+            packets = inbound.receive(buffer, segment, source, now)
+        else:
+            packets = self._receive_mixed(buffer, segment, kinds, source, now)
+        if inbound.arrivals:
+            self._take_arrivals(now)
+        return packets
+
+    def _receive_mixed(
+        self, buffer: memoryview, segment: int, kinds: bytes, source: Endpoint, now: float
+    ) -> list[Buffer]:
+        """Runs of datagrams of one kind each: GRO joins whatever has one size and one sender."""
+        packets: list[Buffer] = []
+        size, start = len(buffer), 0
+        while start < len(kinds):
+            kind, end = kinds[start], start + 1
+            while end < len(kinds) and kinds[end] == kind:
+                end += 1
+            run = buffer[start * segment : min(end * segment, size)]
+            if kind == DATA:
+                packets += self._inbound.receive(run, segment, source, now)
+            elif kind == RELAYED:
+                packets += self._receive_relayed(run, segment, source, now)
+            else:
+                for offset in range(0, len(run), segment):
+                    self._receive_handshake(run[offset : offset + segment], source, None, now)
+            start = end
+        return packets
+
+    def _receive_relayed(
+        self, buffer: memoryview, segment: int, source: Endpoint, now: float
+    ) -> list[Buffer]:
+        packets: list[Buffer] = []
+        for number, start, end in runs(buffer, segment):
+            run = buffer[start:end]
+            if self._relay.carries(number):
+                batch = self._relay.forward(run, segment, number, source, now)
+                if batch is not None:
+                    self._state.outputs.append(ForwardBatch(batch))
+                continue
+            found = self._dialogue.channel(number, source)
+            if found is None:
+                self._state.drops["relay-channel"] += 1
+                continue
+            path = found[1]
+            for offset in range(0, len(run), segment):
+                inner = run[offset + RELAY_SIZE : offset + segment]
+                if len(inner) and inner[0] != DATA:
+                    self._receive_handshake(inner, source, path, now)
+            if len(run) > RELAY_SIZE and run[RELAY_SIZE] == DATA:
+                packets += self._inbound.receive(run, segment, source, now, path, RELAY_SIZE)
+        return packets
+
+    def _receive_handshake(
+        self, data: memoryview, source: Endpoint, via: Path | None, now: float
+    ) -> None:
+        datagram = bytes(data)
+        try:
+            match datagram[0]:
+                case 1:
+                    self._handshakes.receive_initiation(datagram, source, via, now)
+                case 2:
+                    done = self._handshakes.receive_response(datagram, source, via, now)
+                    self._dialogue.established(done.peer, done.session, source, via, now)
+                    self._upkeep.touch(now)
+                case 3:
+                    self._handshakes.receive_cookie(datagram, now)
+                case _:
+                    self._state.drops["unknown-kind"] += 1
+        except RemoteError as error:
+            self._handshakes.refused(error, source)
+
+    def _take_arrivals(self, now: float) -> None:
+        arrivals, self._inbound.arrivals = self._inbound.arrivals, []
+        for arrival in arrivals:
+            try:
+                self._dialogue.take(arrival, now)
+            except RemoteError as error:
+                self._state.drops[error.reason] += 1
+        self._settle(now)
+
+    def connect_waiting(self, now: float) -> None:
+        """A packet waits for a session (`outbound.waiting`): begin a handshake."""
+        peer, self.outbound.waiting = self.outbound.waiting, None
+        if peer is not None and not peer.ready(now):
+            self._handshakes.begin(peer, now)
+            self._upkeep.touch(now)
+        elif peer is not None:
+            self._dialogue.ready(peer, now)
+
+    # Inputs: time and the person
+
+    def handle_timer(self, now: float) -> None:
+        """Do what is due. Early or late calls do no harm."""
+        wakeup = self._gossip.next_wakeup()
+        if wakeup is not None and wakeup.at <= now:
+            self._authority.unix_time = self._state.unix_time(now)
+            self._gossip.handle_timer(now)
+        self._upkeep.run(now)
+        self._membership.publish(now)
+        self._settle(now)
+
+    def _settle(self, now: float) -> None:
+        """Carry what gossip wants to say, until nothing new comes of it."""
+        self._membership.drain(now)
+        if self._dialogue.touched:
+            self._dialogue.touched = False
+            self._upkeep.touch(now)
+
+    def next_wakeup(self) -> Wakeup | None:
+        """When to call `handle_timer` next, and why."""
+        own = Wakeup(self._upkeep.next_at, "upkeep")
+        theirs = self._gossip.next_wakeup()
+        return own if theirs is None or own.at <= theirs.at else theirs
+
+    def set_clock(self, unix_time: float, now: float) -> None:
+        """The wall clock's word, now and then: certificates are judged by it."""
+        self._state.unix_offset = unix_time - now
+        self._authority.unix_time = unix_time
+
+    def set_local_endpoints(self, endpoints: Sequence[Endpoint], now: float) -> None:
+        """The host's own addresses, as peers on its networks can reach them."""
+        if tuple(endpoints) != self._state.local_endpoints:
+            self._state.local_endpoints = tuple(endpoints)
+            self._membership.publish(now)
+            self._settle(now)
+
+    def add_invitation(self, invitation: Invitation) -> None:
+        """Admit whoever comes with it."""
+        self._handshakes.invitations[invitation.locator] = invitation
+
+    def send_failed(self, endpoint: Endpoint, reason: str, too_large: bool, now: float) -> None:
+        """A send was refused by the host's kernel."""
+        self._state.drops["too-large" if too_large else "send"] += 1
+        for peer in self._state.peers.values():
+            path = peer.paths.direct(endpoint)
+            if path is not None:
+                path.last_error = reason
+                if too_large and path.segment > 1232:
+                    path.narrow(now)
+
+    def ping(self, peer: Peer, token: int, now: float) -> None:
+        """Measure the round trip to a peer; a `Pong` with `token` follows."""
+        self._dialogue.ping(peer, token, now)
+        self._settle(now)
+
+    def close(self, now: float) -> None:
+        """Say goodbye to all peers: their sessions end at once."""
+        for peer in self._state.peers.values():
+            if peer.ready(now):
+                self._dialogue.send(peer, control.Close(), now)
+
+    # Outputs
+
+    def drain(self) -> list[Output]:
+        """What the host is to do, in order; each output once."""
+        outputs = self._state.outputs
+        if not outputs:
+            return []
+        self._state.outputs = []
+        return outputs if len(outputs) <= MAX_OUTPUTS else outputs[:MAX_OUTPUTS]
+
+    @property
+    def pending(self) -> bool:
+        """Whether `drain` would return anything."""
+        return bool(self._state.outputs)
+
+    def records(self) -> list[Record]:
+        """What to persist of gossip's."""
+        return self._gossip.records()
+
+    # Views
+
+    @property
+    def state(self) -> NodeState:
+        """For `status`: to read, not to change."""
+        return self._state
+
+    @property
+    def gossip(self) -> GossipProtocol:
+        """For `status`: to read, not to change."""
+        return self._gossip
+
+    @property
+    def relay(self) -> Relay:
+        """For `status`: to read, not to change."""
+        return self._relay
+
+    def find(self, text: str) -> Peer | None:
+        """A peer by name, id or overlay address."""
+        for peer in self._state.peers.values():
+            certificate = peer.certificate
+            if peer.id.hex() == text.lower():
+                return peer
+            if certificate is not None and (
+                certificate.name == text or text in map(str, certificate.addresses)
+            ):
+                return peer
+        return None
+
+
+def _own_addresses(identity: Identity) -> frozenset[Key]:
+    keys: list[Key] = []
+    for address in identity.certificate.addresses:
+        value = int(address)
+        keys.append(value if address.version == 4 else (value >> 64, value & (1 << 64) - 1))
+    return frozenset(keys)

@@ -1,0 +1,113 @@
+"""What a node asks its host to do. Perform them in order: a `Persist` that fails must stop what
+follows it, so that nothing is promised to a peer that is not on disk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gossip import NodeId
+from meshd.node.invitation import Invitation
+from meshd.node.wire import Batch, Endpoint, Frame
+
+
+@dataclass(frozen=True, slots=True)
+class SendDatagram:
+    """One datagram: a handshake message."""
+
+    payload: bytes
+    endpoint: Endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class SendFrame:
+    """A sealed control frame, in a buffer of its own."""
+
+    frame: Frame
+
+
+@dataclass(frozen=True, slots=True)
+class ForwardBatch:
+    """Relayed datagrams, still in the receive buffer: send before reading the next."""
+
+    batch: Batch
+
+
+@dataclass(frozen=True, slots=True)
+class WritePackets:
+    """Packets for the TUN that waited for a certificate or a session, headers as for `write`."""
+
+    packets: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PersistSequence:
+    """Counters that must never go back: store before going on."""
+
+    value: int
+
+
+@dataclass(frozen=True, slots=True)
+class PersistInvitation:
+    """An invitation was redeemed: store before the certificate leaves."""
+
+    invitation: Invitation
+
+
+@dataclass(frozen=True, slots=True)
+class PersistLedger:
+    """The issuer's ledger changed: store before the certificate leaves."""
+
+
+@dataclass(frozen=True, slots=True)
+class PersistRecords:
+    """Gossip's records changed; store them when convenient (the host may wait a little)."""
+
+
+@dataclass(frozen=True, slots=True)
+class RoutesChanged:
+    """The prefixes that other nodes offer, all of them: make the kernel's table follow."""
+
+    prefixes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PeerChanged:
+    """A peer came, went or changed its way: for the log. `text` holds nothing a peer chose."""
+
+    peer: NodeId
+    name: str
+    event: str
+
+
+@dataclass(frozen=True, slots=True)
+class AuthFailure:
+    """Somebody failed to prove itself. `source` only where return routability is proven."""
+
+    reason: str
+    source: Endpoint | None
+
+
+@dataclass(frozen=True, slots=True)
+class Pong:
+    """The answer to `Node.ping`: `rtt` seconds, None when none came in time."""
+
+    token: int
+    rtt: float | None
+    via: str
+    kind: str
+
+
+Output = (
+    SendDatagram
+    | SendFrame
+    | ForwardBatch
+    | WritePackets
+    | PersistSequence
+    | PersistInvitation
+    | PersistLedger
+    | PersistRecords
+    | RoutesChanged
+    | PeerChanged
+    | AuthFailure
+    | Pong
+)

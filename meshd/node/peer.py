@@ -1,0 +1,168 @@
+"""One other node, as far as this one knows it: certificate, sessions, paths, what waits for it."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from random import Random
+
+from gossip import NodeId
+from meshd.node.certificates import Certificate
+from meshd.node.handshake import Initiator
+from meshd.node.paths import Path, PathSet
+from meshd.node.payloads import MemberPayload
+from meshd.node.records import NodeRecord
+from meshd.node.session import Session
+from meshd.node.wire import Endpoint
+
+MAX_WAITING_PACKETS = 128
+MAX_WAITING_BYTES = 512 * 1024
+MAX_WAITING_MESSAGES = 32
+HANDSHAKE_RETRY_FIRST, HANDSHAKE_RETRY_MAX = 1.0, 20.0
+"""Seconds between initiations: doubles from one to the other, then for ever."""
+
+
+@dataclass(slots=True)
+class Attempt:
+    """A handshake that we began."""
+
+    initiator: Initiator
+    payload: MemberPayload
+    index: int
+    """Our receiver index: what the response names."""
+    started_at: float
+    next_at: float
+    relays_asked: bool = False
+
+
+class Peer:
+    """State only: `Node`'s parts act on it."""
+
+    __slots__ = (
+        "attempt",
+        "certificate",
+        "chain",
+        "current",
+        "id",
+        "keys4",
+        "keys6",
+        "last_counter",
+        "last_data_at",
+        "last_error",
+        "last_heard_told",
+        "last_seen",
+        "next_session",
+        "packets",
+        "packets_size",
+        "paths",
+        "previous",
+        "record",
+        "relay_asked_at",
+        "retry",
+        "rx_bytes",
+        "state",
+        "tx_bytes",
+        "waiting",
+    )
+
+    def __init__(self, node: NodeId, rng: Random) -> None:
+        self.id = node
+        self.certificate: Certificate | None = None
+        self.chain: tuple[bytes, ...] = ()
+        """The certificate and its issuers, DER."""
+        self.record: NodeRecord | None = None
+        self.state = "alive"
+        """alive, suspect, dead or left, as gossip sees it."""
+        self.keys4: frozenset[int] = frozenset()
+        self.keys6: frozenset[tuple[int, int]] = frozenset()
+        self.paths = PathSet(rng)
+        self.current: Session | None = None
+        """The session we send in."""
+        self.previous: Session | None = None
+        self.next_session: Session | None = None
+        """Answered by us, not yet confirmed by a frame of the peer."""
+        self.attempt: Attempt | None = None
+        self.retry = HANDSHAKE_RETRY_FIRST
+        """Seconds that the next attempt waits for an answer."""
+        self.last_counter = 0
+        """The highest handshake counter seen from it."""
+        self.waiting: deque[bytes] = deque(maxlen=MAX_WAITING_MESSAGES)
+        """Control entries for the session to come; the oldest goes first."""
+        self.packets: deque[bytes] = deque()
+        """Packet entries for the session to come."""
+        self.packets_size = 0
+        self.tx_bytes = 0
+        self.rx_bytes = 0
+        self.last_seen: float | None = None
+        self.last_heard_told = 0.0
+        self.last_data_at = -1e9
+        self.last_error: str | None = None
+        self.relay_asked_at = -1e9
+
+    @property
+    def name(self) -> str:
+        """The certificate's name, or the id where none is known yet."""
+        return self.certificate.name if self.certificate is not None else self.id.hex()
+
+    @property
+    def path(self) -> Path | None:
+        """The path in use."""
+        return self.paths.current
+
+    def certify(self, certificate: Certificate, chain: tuple[bytes, ...]) -> None:
+        """Take a verified certificate: what the peer may send from follows from it."""
+        self.certificate, self.chain = certificate, chain
+        for session in self.sessions():
+            session.last_pair = None
+        self.keys4 = frozenset(int(a) for a in certificate.addresses if a.version == 4)
+        self.keys6 = frozenset(
+            (int(a) >> 64, int(a) & (1 << 64) - 1) for a in certificate.addresses if a.version == 6
+        )
+
+    def may_send_from(self, source: int | tuple[int, int]) -> bool:
+        """Whether the certificate grants a route that holds `source`."""
+        if self.certificate is None:
+            return False
+        version, value = (
+            (4, source) if isinstance(source, int) else (6, source[0] << 64 | source[1])
+        )
+        for route in self.certificate.routes:
+            shift = route.max_prefixlen - route.prefixlen
+            if route.version == version and int(route.network_address) >> shift == value >> shift:
+                return True
+        return False
+
+    def sessions(self) -> list[Session]:
+        """All sessions, the current one first."""
+        slots = (self.current, self.previous, self.next_session)
+        return [session for session in slots if session is not None]
+
+    def ready(self, now: float) -> bool:
+        """Whether frames can leave now."""
+        session, path = self.current, self.paths.current
+        return session is not None and path is not None and not session.expired(now)
+
+    def hold_packet(self, entry: bytes) -> int:
+        """Keep a packet entry until there is a session; how many old ones it pushed out."""
+        dropped = 0
+        self.packets.append(entry)
+        self.packets_size += len(entry)
+        while len(self.packets) > MAX_WAITING_PACKETS or self.packets_size > MAX_WAITING_BYTES:
+            self.packets_size -= len(self.packets.popleft())
+            dropped += 1
+        return dropped
+
+    def take_packets(self) -> list[bytes]:
+        """The packet entries that waited; none are left."""
+        packets, self.packets_size = list(self.packets), 0
+        self.packets.clear()
+        return packets
+
+    def active(self, now: float) -> bool:
+        """Whether packets flowed within the last ten seconds."""
+        return now - self.last_data_at < 10.0
+
+    def candidates(self, extra: tuple[Endpoint, ...] = ()) -> tuple[Endpoint, ...]:
+        """Where its own record says it may be, and what else is known."""
+        known = self.record.endpoints if self.record is not None else ()
+        return tuple(dict.fromkeys((*known, *extra)))

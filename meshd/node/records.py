@@ -1,0 +1,111 @@
+"""What meshd puts into gossip records: where a node is, and its certificate chain.
+
+Node record (kind MEMBER), a CBOR array of at most 168 bytes::
+
+    [lowest version, highest version, flags, static public key (32), [endpoint, ...]]
+
+endpoints packed as in `wire`. Certificate record (kind CERTIFICATE): a CBOR array of DER
+certificates, the leaf first, then its issuer. Routes record (kind ROUTES): an array of prefixes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gossip import DecodeError
+from gossip.codec import decode, encode
+from meshd.node.errors import RemoteError
+from meshd.node.wire import VERSION, Endpoint, pack_endpoint, unpack_endpoint
+
+MAX_BODY = 168
+"""Bytes of a node record's body, so that the signed record stays within 300."""
+MAX_ENDPOINTS = 12
+MAX_ROUTES = 64
+
+RELAYS = 1
+"""Flag: this node relays for members of its mesh."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRecord:
+    """How to reach a node: its Noise static key and where it may be found, best first."""
+
+    static_public: bytes
+    endpoints: tuple[Endpoint, ...]
+    flags: int = RELAYS
+    versions: tuple[int, int] = (VERSION, VERSION)
+
+    @property
+    def relays(self) -> bool:
+        """Whether the node is willing to relay."""
+        return bool(self.flags & RELAYS)
+
+    def encode(self) -> bytes:
+        """At most MAX_BODY bytes: endpoints that do not fit are left out, the last first."""
+        packed = [pack_endpoint(endpoint) for endpoint in self.endpoints[:MAX_ENDPOINTS]]
+        while True:
+            body = encode([*self.versions, self.flags, self.static_public, packed])
+            if len(body) <= MAX_BODY:
+                return body
+            packed.pop()
+
+
+def decode_node_record(body: bytes) -> NodeRecord:
+    """Raises RemoteError("record"). Endpoints nobody can send to are left out."""
+    match _decode(body):
+        case [int(low), int(high), int(flags), bytes(static), [*packed]] if (
+            len(static) == 32 and len(packed) <= MAX_ENDPOINTS and 0 < low <= high
+        ):
+            endpoints = tuple(
+                endpoint for item in packed if (endpoint := _endpoint(item)) is not None
+            )
+            return NodeRecord(static, endpoints, flags, (low, high))
+        case _:
+            raise RemoteError("record")
+
+
+def encode_chain(chain: Sequence[bytes]) -> bytes:
+    """A certificate record's body."""
+    return encode(list(chain))
+
+
+def decode_chain(body: bytes) -> tuple[bytes, ...]:
+    """DER certificates, leaf first. Raises RemoteError("record")."""
+    fields = _decode(body)
+    if not isinstance(fields, list) or not 1 <= len(fields) <= 4:
+        raise RemoteError("record")
+    if not all(isinstance(item, bytes) for item in fields):
+        raise RemoteError("record")
+    return tuple(fields)
+
+
+def encode_routes(prefixes: Sequence[str]) -> bytes:
+    """A routes record's body."""
+    return encode(list(prefixes[:MAX_ROUTES]))
+
+
+def decode_routes(body: bytes) -> tuple[str, ...]:
+    """Prefixes as text. Raises RemoteError("record")."""
+    fields = _decode(body)
+    if not isinstance(fields, list) or len(fields) > MAX_ROUTES:
+        raise RemoteError("record")
+    if not all(isinstance(item, str) and len(item) <= 43 for item in fields):
+        raise RemoteError("record")
+    return tuple(fields)
+
+
+def _decode(body: bytes) -> object:
+    try:
+        return decode(body)
+    except DecodeError as error:
+        raise RemoteError("record", str(error)) from None
+
+
+def _endpoint(item: object) -> Endpoint | None:
+    if not isinstance(item, bytes):
+        raise RemoteError("record")
+    try:
+        return unpack_endpoint(item)
+    except ValueError:
+        return None

@@ -1,0 +1,126 @@
+"""Relaying for others: one hop, ciphertext only, members only.
+
+A channel joins two members that both have a direct, proven path to us. Its number is drawn at
+random and the same for both; a datagram that arrives in it from one end's endpoint leaves to the
+other's, untouched. Nothing else is forwarded, so a loop is impossible.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from gossip import NodeId
+from meshd.node.paths import PathKind
+from meshd.node.peer import Peer
+from meshd.node.state import NodeState
+from meshd.node.wire import RELAY_PREFIX, RELAY_SIZE, RELAYED, Batch, Endpoint
+
+MAX_CHANNELS = 4096
+MAX_CHANNELS_OF_ONE = 128
+IDLE_AFTER = 120.0
+"""Seconds without a datagram after which a channel is forgotten."""
+
+
+@dataclass(slots=True)
+class Channel:
+    """Two members and when they last used it."""
+
+    ends: tuple[NodeId, NodeId]
+    used_at: float
+    forwarded_bytes: int = 0
+
+
+class Relay:
+    """The channels that this node carries."""
+
+    def __init__(self, state: NodeState) -> None:
+        self._state = state
+        self._channels: dict[int, Channel] = {}
+        self.forwarded_bytes = 0
+        """Bytes relayed for others since the start."""
+
+    def __len__(self) -> int:
+        return len(self._channels)
+
+    def open(
+        self, one: NodeId, other: NodeId, now: float, random_bytes: Callable[[int], bytes]
+    ) -> int | None:
+        """The channel between two members, made if need be; None when we cannot or will not."""
+        if not self._state.config.relays or one == other:
+            return None
+        if self._direct(one) is None or self._direct(other) is None:
+            return None
+        ends = (min(one, other), max(one, other))
+        self.expire(now)
+        busy = 0
+        for number, channel in self._channels.items():
+            if channel.ends == ends:
+                channel.used_at = now
+                return number
+            busy += one in channel.ends
+        if len(self._channels) >= MAX_CHANNELS or busy >= MAX_CHANNELS_OF_ONE:
+            return None
+        number = int.from_bytes(random_bytes(4), "big")
+        if number in self._channels:
+            return None
+        self._channels[number] = Channel(ends, now)
+        return number
+
+    def expire(self, now: float) -> None:
+        """Forget idle channels."""
+        idle = [n for n, c in self._channels.items() if now - c.used_at > IDLE_AFTER]
+        for number in idle:
+            del self._channels[number]
+
+    def carries(self, number: int) -> bool:
+        """Whether `number` is one of ours to carry."""
+        return number in self._channels
+
+    def forward(
+        self, buffer: memoryview, segment: int, number: int, source: Endpoint, now: float
+    ) -> Batch | None:
+        """Where to send a run of datagrams of one channel; None, counted, when nowhere."""
+        channel = self._channels[number]
+        ends = [self._direct(node) for node in channel.ends]
+        if source == ends[0]:
+            target = ends[1]
+        elif source == ends[1]:
+            target = ends[0]
+        else:
+            self._state.drops["relay-source"] += 1
+            return None
+        if target is None:
+            self._state.drops["relay-target"] += 1
+            return None
+        channel.used_at = now
+        channel.forwarded_bytes += len(buffer)
+        self.forwarded_bytes += len(buffer)
+        return Batch(buffer, segment, target)
+
+    def _direct(self, node: NodeId) -> Endpoint | None:
+        peer: Peer | None = self._state.peers.get(node)
+        path = peer.path if peer is not None else None
+        if path is None or path.kind is not PathKind.DIRECT:
+            return None
+        return path.endpoint
+
+
+def runs(buffer: memoryview, segment: int) -> list[tuple[int, int, int]]:
+    """Datagrams of one channel that follow each other: [(channel, start, end)], bytes."""
+    found: list[tuple[int, int, int]] = []
+    size, offset = len(buffer), 0
+    prefix, start, channel = b"", 0, 0
+    while offset < size:
+        head = bytes(buffer[offset : offset + RELAY_SIZE])
+        if head != prefix:
+            if prefix:
+                found.append((channel, start, offset))
+            prefix, start = b"", offset
+            if len(head) == RELAY_SIZE and head[0] == RELAYED:
+                prefix = head
+                (_, channel) = RELAY_PREFIX.unpack(head)
+        offset += segment
+    if prefix:
+        found.append((channel, start, size))
+    return found

@@ -1,0 +1,146 @@
+"""Two nodes' shared transport keys: sealing, opening, and when they end.
+
+WireGuard's rules (whitepaper section 6.1): a session is renewed after two minutes and refused
+after three, and never in use before its first authenticated frame has arrived.
+"""
+
+from __future__ import annotations
+
+from cryptography.exceptions import InvalidTag
+
+from gossip import NodeId
+from meshd.node.errors import RemoteError
+from meshd.node.handshake import TransportKeys
+from meshd.node.noise import CipherSuite
+from meshd.node.reassembly import ByteBudget, Reassembler
+from meshd.node.replay import ReplayWindow
+from meshd.node.wire import DATA, HEADER, TAG_SIZE, Buffer, Endpoint, Frame, cut
+
+REKEY_AFTER = 120.0
+"""Seconds until its initiator renews a session."""
+REJECT_AFTER = 180.0
+"""Seconds until a session neither sends nor receives."""
+REKEY_AFTER_FRAMES = 1 << 32
+"""Frames until a session is renewed: far below AES-GCM's limit for 64 KiB messages
+(RFC 9001, appendix B: 2^23 full-size packets keep the margin of 2^-57 per key)."""
+REJECT_AFTER_FRAMES = (1 << 64) - (1 << 13) - 1
+
+
+class Session:
+    """Seals and opens frames under one handshake's keys. Not shared between threads."""
+
+    __slots__ = (
+        "_chacha",
+        "_counter",
+        "_open",
+        "_seal",
+        "confirmed",
+        "created_at",
+        "endpoint",
+        "is_initiator",
+        "last_pair",
+        "local_index",
+        "peer",
+        "proven",
+        "reassembler",
+        "received_bytes",
+        "remote_index",
+        "replay",
+        "suite",
+        "told_at",
+    )
+
+    def __init__(
+        self,
+        suite: CipherSuite,
+        keys: TransportKeys,
+        peer: NodeId | None,
+        budget: ByteBudget,
+        now: float,
+    ) -> None:
+        self.suite = suite
+        self.peer = peer
+        """Who is at the other end; None during an enrolment."""
+        self.local_index = keys.local_index
+        self.remote_index = keys.remote_index
+        self.is_initiator = keys.is_initiator
+        self.created_at = now
+        self.confirmed = keys.is_initiator
+        """Whether the peer has shown that it holds the keys: true for us by its response."""
+        self.proven = True
+        """Whether the peer's certificate is known; False while it follows inside the session."""
+        self.replay = ReplayWindow()
+        self.reassembler = Reassembler(budget)
+        self.endpoint: Endpoint | None = None
+        """Where the last authenticated frame came from directly."""
+        self.last_pair: object = None
+        """The last inner (source, destination) that passed: a cache of one for the packet path."""
+        self.told_at = -1.0
+        """When the node last looked at an arrival in this session."""
+        self.received_bytes = 0
+        """Sealed bytes received, for the peer's counter."""
+        self._counter = 0
+        self._seal = suite.aead(keys.send)
+        self._open = suite.aead(keys.receive)
+        self._chacha = suite.little_endian
+
+    @property
+    def frames_sent(self) -> int:
+        """Frames sealed so far."""
+        return self._counter
+
+    def age(self, now: float) -> float:
+        """Seconds since the handshake."""
+        return now - self.created_at
+
+    def wants_rekey(self, now: float) -> bool:
+        """Whether it is time to renew; the responder waits longer, so that one side begins."""
+        limit = REKEY_AFTER if self.is_initiator else REKEY_AFTER + 15
+        return now - self.created_at > limit or self._counter > REKEY_AFTER_FRAMES
+
+    def expired(self, now: float) -> bool:
+        """Whether the keys must not be used any more."""
+        return now - self.created_at > REJECT_AFTER or self._counter >= REJECT_AFTER_FRAMES
+
+    def seal(
+        self,
+        plain: memoryview | bytes,
+        out: memoryview,
+        chunk: int,
+        prefix: bytes,
+        endpoint: Endpoint,
+    ) -> Frame:
+        """Seal one frame into `out` (16 bytes longer than `plain`) and cut it into segments of
+        `chunk` bytes each, every one with `prefix` before its header."""
+        total = len(plain) + TAG_SIZE
+        count = -(-total // chunk)
+        counter = self._counter
+        self._counter = counter + 1
+        nonce = b"\0\0\0\0" + counter.to_bytes(8, "little" if self._chacha else "big")
+        sealed = out[:total]
+        header = HEADER.pack(DATA, 0, count, 0, self.remote_index, counter)
+        self._seal.encrypt_into(nonce, plain, header, sealed)
+        parts = cut(sealed, (count, self.remote_index, counter), chunk, prefix)
+        overhead = len(prefix) + len(header)
+        return Frame(parts, chunk + overhead, count, endpoint, total + count * overhead)
+
+    def open(
+        self, counter: int, count: int, flags: int, sealed: Buffer, out: memoryview
+    ) -> int:
+        """Open a joined frame into `out` and take its counter; the plaintext's size in bytes.
+
+        Raises RemoteError: `replay`, `decrypt` or `malformed`; then nothing has changed.
+        """
+        if not self.replay.check(counter):
+            raise RemoteError("replay")
+        size = len(sealed) - TAG_SIZE
+        if size < 0 or size > len(out):
+            raise RemoteError("malformed")
+        nonce = b"\0\0\0\0" + counter.to_bytes(8, "little" if self._chacha else "big")
+        header = HEADER.pack(DATA, 0, count, flags, self.local_index, counter)
+        try:
+            self._open.decrypt_into(nonce, sealed, header, out[:size])
+        except InvalidTag:
+            raise RemoteError("decrypt") from None
+        self.replay.commit(counter)
+        return size

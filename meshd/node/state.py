@@ -1,0 +1,127 @@
+"""What the parts of a node share: who we are, who the others are, what is to be done."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from ipaddress import ip_network
+from random import Random
+
+from gossip import GossipConfig, NodeId
+from meshd.node.identity import Identity
+from meshd.node.outputs import Output
+from meshd.node.peer import Peer
+from meshd.node.reassembly import ByteBudget
+from meshd.node.session import Session
+from meshd.node.wire import Endpoint
+
+MAX_RESOLVED = 4096
+"""Destinations whose route is remembered."""
+
+Key = int | tuple[int, int]
+"""An overlay address: IPv4 as one integer, IPv6 as two halves of 64 bits."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeConfig:
+    """What the host tells a node about itself and its person's wishes."""
+
+    gossip: GossipConfig
+    vnet_header: bool = True
+    """Whether packets to and from the TUN carry a 10-byte virtio_net_hdr."""
+    segmentation: bool = True
+    """Whether the TUN takes TCP super-packets (TSO4, TSO6, CSUM)."""
+    udp_segmentation: bool = True
+    """Whether it takes UDP super-packets (USO)."""
+    endpoints: tuple[Endpoint, ...] = ()
+    """Public endpoints that the person named."""
+    bootstrap: tuple[Endpoint, ...] = ()
+    """Where members with the role `bootstrap` may be found besides what gossip says."""
+    max_peers: int = 50
+    """Members to keep sessions with when nothing else asks for one."""
+    relays: bool = True
+    """Whether this node relays for other members."""
+    routes: tuple[str, ...] = ()
+    """Prefixes to offer, inside what the certificate grants."""
+
+
+@dataclass(slots=True)
+class NodeState:
+    """Shared by a node's parts; each part's docstring says what it changes here."""
+
+    identity: Identity
+    config: NodeConfig
+    rng: Random
+    random_bytes: Callable[[int], bytes]
+    unix_offset: float
+    """Unix time less the monotonic clock, seconds."""
+    budget: ByteBudget
+    local_endpoints: tuple[Endpoint, ...] = ()
+    reflexive: dict[Endpoint, dict[NodeId, float]] = field(default_factory=dict)
+    """Our endpoints as peers saw them -> who said so, when."""
+    peers: dict[NodeId, Peer] = field(default_factory=dict)
+    sessions: dict[int, Session] = field(default_factory=dict)
+    outputs: list[Output] = field(default_factory=list)
+    drops: Counter[str] = field(default_factory=Counter)
+    """Packets and datagrams refused, by reason."""
+    auth_failures: Counter[str] = field(default_factory=Counter)
+    counter: int = 0
+    """The last handshake counter used."""
+
+    def unix_time(self, now: float) -> float:
+        """Seconds since 1970 at monotonic time `now`."""
+        return now + self.unix_offset
+
+    def new_index(self) -> int:
+        """A receiver index that no session uses."""
+        while True:
+            index = int.from_bytes(self.random_bytes(4), "big")
+            if index not in self.sessions:
+                return index
+
+    def members(self) -> Iterator[Peer]:
+        """Peers whose certificate is known."""
+        return (peer for peer in self.peers.values() if peer.certificate is not None)
+
+
+class OverlayTable:
+    """Overlay destination -> peer: addresses of certificates first, then the longest prefix."""
+
+    def __init__(self) -> None:
+        self._hosts: dict[Key, Peer] = {}
+        self._routes: list[tuple[int, int, int, Peer]] = []
+        self._resolved: dict[Key, Peer | None] = {}
+
+    def rebuild(self, peers: Iterator[Peer], routes: list[tuple[str, Peer]]) -> None:
+        """Replace everything. Where two certificates hold one address, the lower id wins, so
+        that all nodes agree."""
+        self._hosts = {}
+        for peer in sorted(peers, key=lambda peer: peer.id, reverse=True):
+            self._hosts.update(dict.fromkeys(peer.keys4, peer))
+            self._hosts.update(dict.fromkeys(peer.keys6, peer))
+        self._routes = []
+        for prefix, peer in routes:
+            network = ip_network(prefix)
+            shift = network.max_prefixlen - network.prefixlen
+            bits = int(network.network_address) >> shift
+            self._routes.append((network.version, shift, bits, peer))
+        self._routes.sort(key=lambda route: route[1])
+        self._resolved = {}
+
+    def find(self, key: Key) -> Peer | None:
+        """The peer that carries packets to `key`."""
+        peer = self._hosts.get(key)
+        if peer is not None or not self._routes:
+            return peer
+        if key in self._resolved:
+            return self._resolved[key]
+        version, value = (4, key) if isinstance(key, int) else (6, key[0] << 64 | key[1])
+        for family, shift, bits, origin in self._routes:
+            if family == version and value >> shift == bits:
+                peer = origin
+                break
+        if len(self._resolved) >= MAX_RESOLVED:
+            self._resolved.clear()
+        self._resolved[key] = peer
+        return peer

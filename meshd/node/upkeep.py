@@ -1,0 +1,115 @@
+"""What is done when time has passed: retries, renewals, probes, relays.
+
+One pass over the peers when the earliest of them needs something, never more often than
+`MIN_INTERVAL`. Probes of all peers together stay within a budget.
+"""
+
+from __future__ import annotations
+
+from meshd.node.dialogue import Dialogue
+from meshd.node.handshaking import Handshakes
+from meshd.node.paths import PathKind
+from meshd.node.peer import Peer
+from meshd.node.relay import Relay
+from meshd.node.state import NodeState
+
+MIN_INTERVAL = 0.05
+MAX_INTERVAL = 5.0
+RELAY_AFTER = 0.3
+"""Seconds that a direct handshake may take before relays are asked too."""
+RELAY_AGAIN = 5.0
+PROBE_RATE, PROBE_BURST = 20.0, 40.0
+"""Probes per second and at once, over all peers."""
+
+
+class Upkeep:
+    """Drives peers along. Changes attempts, sessions, paths and outputs."""
+
+    def __init__(
+        self, state: NodeState, handshakes: Handshakes, dialogue: Dialogue, relay: Relay
+    ) -> None:
+        self._state = state
+        self._handshakes = handshakes
+        self._dialogue = dialogue
+        self._relay = relay
+        self._ran_at = -1e9
+        self._tokens = PROBE_BURST
+        self.next_at = -1e9
+        """When `run` has something to do."""
+
+    def touch(self, now: float) -> None:
+        """Something changed: look soon."""
+        self.next_at = min(self.next_at, max(now, self._ran_at + MIN_INTERVAL))
+
+    def run(self, now: float) -> None:
+        """Do what is due for every peer."""
+        if now < self.next_at:
+            return
+        self._tokens = min(PROBE_BURST, self._tokens + (now - self._ran_at) * PROBE_RATE)
+        self._ran_at = now
+        connected = sum(peer.current is not None for peer in self._state.peers.values())
+        due = now + MAX_INTERVAL
+        for peer in list(self._state.peers.values()):
+            if peer.certificate is None:
+                continue
+            self._sessions(peer, connected, now)
+            if peer.attempt is not None or peer.current is not None:
+                due = min(due, self._ways(peer, now))
+        self._handshakes.expire(now)
+        self._relay.expire(now)
+        pings = self._dialogue.expire_pings(now)
+        self.next_at = max(now + MIN_INTERVAL, due if pings is None else min(due, pings))
+
+    def _sessions(self, peer: Peer, connected: int, now: float) -> None:
+        wanted = peer.state in ("alive", "suspect")
+        for session in peer.sessions():
+            if session.expired(now):
+                self._handshakes.forget(session)
+                peer.current = None if peer.current is session else peer.current
+                peer.previous = None if peer.previous is session else peer.previous
+                peer.next_session = None if peer.next_session is session else peer.next_session
+            else:
+                session.reassembler.expire(now)
+        attempt = peer.attempt
+        if attempt is not None and now >= attempt.next_at:
+            peer.last_error = "no answer to the handshake"
+            if wanted or peer.packets:
+                self._handshakes.retry(peer, now)
+            else:
+                self._handshakes.abandon(peer)
+        elif attempt is None and peer.current is not None:
+            lost = peer.path is None and now - peer.current.created_at > 3.0
+            if wanted and (peer.current.wants_rekey(now) or lost):
+                self._handshakes.begin(peer, now)
+        elif attempt is None and (peer.packets or self._wants(peer, wanted, connected)):
+            self._handshakes.begin(peer, now)
+
+    def _wants(self, peer: Peer, wanted: bool, connected: int) -> bool:
+        return wanted and peer.record is not None and connected < self._state.config.max_peers
+
+    def _ways(self, peer: Peer, now: float) -> float:
+        """Relays and probes for one peer; when it needs something next."""
+        due = now + MAX_INTERVAL
+        attempt, path = peer.attempt, peer.path
+        if attempt is not None:
+            due = min(due, attempt.next_at, max(now, attempt.started_at + RELAY_AFTER))
+        relayed = any(p.relay is not None and p.valid for p in peer.paths)
+        needs_relay = (path is None or path.kind is not PathKind.DIRECT) and not relayed
+        slow = attempt is not None and now - attempt.started_at >= RELAY_AFTER
+        if needs_relay and (slow or (path is None and peer.current is not None)):
+            if now - peer.relay_asked_at >= RELAY_AGAIN:
+                self._dialogue.ask_relays(peer, now)
+            due = min(due, peer.relay_asked_at + RELAY_AGAIN)
+        if peer.current is None:
+            return due
+        for probe in peer.paths.due(now, peer.active(now)):
+            if self._tokens < 1:
+                break
+            self._tokens -= 1
+            self._dialogue.probe(peer, probe, now)
+        if peer.paths.changed:
+            if peer.path is None:
+                peer.last_error = "no answer to three probes"
+            self._dialogue.paths_changed(peer, now)
+        upcoming = peer.paths.next_at()
+        return due if upcoming is None else min(due, upcoming)

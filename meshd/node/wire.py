@@ -1,0 +1,150 @@
+"""Bytes on the UDP port, and the entries inside a frame. All integers are big-endian.
+
+A datagram begins with its kind::
+
+    1 initiation   2 response   3 cookie reply      see `handshake`
+    4 data         5 relayed
+
+A frame is what one AEAD call seals. It leaves as `count` segments, each in a datagram of its own::
+
+     0       1       2       3       4               8                              16
+    +-------+-------+-------+-------+---------------+------------------------------+--------
+    | kind  | index | count | flags | receiver u32  | counter u64                  | slice
+    +-------+-------+-------+-------+---------------+------------------------------+--------
+
+The slices are equal but for the last, which may be shorter; joined, they are the sealed frame:
+ciphertext and one 16-byte tag. The nonce comes from the counter, the associated data is the
+header of segment 0. A relayed datagram carries another datagram whole::
+
+     0       1               4               8
+    +-------+---------------+---------------+----------
+    | 5     | zero          | channel u32   | datagram
+    +-------+---------------+---------------+----------
+
+The plaintext of a frame is a row of entries, `type u8 | length u24 | body`.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+Buffer = bytes | bytearray | memoryview
+"""What the socket calls take; `collections.abc.Buffer` is Python 3.12's."""
+
+Endpoint = tuple[str, int]
+"""A UDP address: numeric IP text (IPv6 has a colon in it) and port."""
+
+VERSION = 1
+"""The wire protocol's version, in every handshake message."""
+
+INITIATION, RESPONSE, COOKIE, DATA, RELAYED = 1, 2, 3, 4, 5
+
+HEADER = struct.Struct(">BBBBIQ")
+HEADER_SIZE = HEADER.size
+RELAY_PREFIX = struct.Struct(">BxxxI")
+RELAY_SIZE = RELAY_PREFIX.size
+TAG_SIZE = 16
+
+ENTRY = struct.Struct(">I")
+ENTRY_SIZE = ENTRY.size
+PACKET, OFFLOAD, CONTROL, PADDING = 0, 1, 2, 3
+MAX_ENTRY = (1 << 24) - 1
+
+MAX_SEGMENTS = 128
+"""Segments of a frame: the kernel's UDP_MAX_SEGMENTS (include/linux/udp.h)."""
+
+MAX_BATCH = 65_400
+"""Bytes of one send: below the 65,507 of a UDP datagram, whatever the family."""
+
+BASE_SEGMENT = 1232
+"""Datagram payload, bytes, that every path carries: IPv6's 1280 less its headers (RFC 8200)."""
+
+
+@dataclass(slots=True)
+class Frame:
+    """A sealed frame, ready to send: hand `parts` to one `sendmsg` with `UDP_SEGMENT`.
+
+    `parts` alternates headers and slices, two buffers a segment. On the packet path they point
+    into a buffer that the next frame overwrites: send at once.
+    """
+
+    parts: Sequence[Buffer]
+    segment_size: int
+    count: int
+    endpoint: Endpoint
+    size: int
+    """Bytes of all datagrams together."""
+
+
+@dataclass(slots=True)
+class Batch:
+    """Datagrams to pass on as they are: `data` holds several of `segment_size` bytes, the last
+    maybe shorter. Points into the receive buffer: send before the next datagram is read."""
+
+    data: memoryview
+    segment_size: int
+    endpoint: Endpoint
+
+
+def cut(
+    sealed: memoryview, header: tuple[int, int, int], chunk: int, prefix: bytes = b""
+) -> list[Buffer]:
+    """Cut a sealed frame into segments: `[header, slice, header, slice, ...]`.
+
+    `header` is (count, receiver index, counter); `chunk` the bytes of a slice; `prefix` goes
+    before every header (a relay's).
+    """
+    count, receiver, counter = header
+    total = len(sealed)
+    first = HEADER.pack(DATA, 0, count, 0, receiver, counter)
+    if count == 1:
+        return [prefix + first, sealed]
+    before, after = prefix + first[:1], first[2:]
+    parts: list[Buffer] = []
+    start = 0
+    for index in range(count):
+        end = start + chunk
+        parts.append(before + _BYTE[index] + after)
+        parts.append(sealed[start : end if end < total else total])
+        start = end
+    return parts
+
+
+_BYTE = tuple(bytes((value,)) for value in range(256))
+
+
+def entry(kind: int, body: bytes) -> bytes:
+    """One entry of a frame. Raises ValueError when `body` is over 16 MiB."""
+    if len(body) > MAX_ENTRY:
+        raise ValueError(f"an entry holds at most {MAX_ENTRY} bytes, not {len(body)}")
+    return ENTRY.pack(kind << 24 | len(body)) + body
+
+
+def pack_endpoint(endpoint: Endpoint) -> bytes:
+    """6 bytes for IPv4, 18 for IPv6: address, then port u16. Raises ValueError."""
+    host, port = endpoint
+    return ipaddress.ip_address(host).packed + port.to_bytes(2, "big")
+
+
+def unpack_endpoint(data: bytes) -> Endpoint:
+    """The inverse of `pack_endpoint`. Raises ValueError unless it is a unicast address and a
+    port above zero; an IPv4-mapped IPv6 address comes back as IPv4."""
+    if len(data) not in (6, 18):
+        raise ValueError(f"an endpoint has 6 or 18 bytes, not {len(data)}")
+    address = ipaddress.ip_address(data[:-2])
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    port = int.from_bytes(data[-2:], "big")
+    broadcast = ipaddress.IPv4Address("255.255.255.255")
+    if port == 0 or address.is_multicast or address.is_unspecified or address == broadcast:
+        raise ValueError("not an endpoint a datagram can be sent to")
+    return str(address), port
+
+
+def format_endpoint(endpoint: Endpoint) -> str:
+    """`1.2.3.4:443`, or `[2001:db8::1]:443`."""
+    host, port = endpoint
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
