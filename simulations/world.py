@@ -1,0 +1,94 @@
+"""A virtual clock with one queue of events, and randomness by name.
+
+Nothing here, or in anything that it runs, reads a real clock or real entropy: a seed decides a run
+wholly. Events at the same time run in the order in which they were scheduled.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+from random import Random
+
+from simulations.trace import Trace
+
+
+class Event:
+    """A scheduled action; `cancel` makes it do nothing."""
+
+    __slots__ = ("_action",)
+
+    def __init__(self, action: Callable[[], None]) -> None:
+        self._action: Callable[[], None] | None = action
+
+    def cancel(self) -> None:
+        """Forget the action; a second call, or one after it ran, changes nothing."""
+        self._action = None
+
+    def run(self) -> bool:
+        """Run the action once; False if it was cancelled or has run."""
+        action, self._action = self._action, None
+        if action is None:
+            return False
+        action()
+        return True
+
+
+class World:
+    """Virtual time in seconds from 0, the queue of what is to happen, and the streams of chance."""
+
+    def __init__(self, seed: int, trace: Trace | None = None) -> None:
+        self.seed = seed
+        self.now = 0.0
+        self.trace = trace or Trace()
+        self.events_run = 0
+        self._queue: list[tuple[float, int, Event]] = []
+        self._scheduled = 0
+
+    def stream(self, name: str) -> Random:
+        """A source of randomness that depends on the seed and `name` alone.
+
+        Each part draws from its own, so that a new draw in one shifts nothing in another.
+        """
+        return Random(f"{self.seed}/{name}")
+
+    def at(self, time: float, action: Callable[[], None]) -> Event:
+        """Run `action` at virtual `time`, or next if that has passed."""
+        event = Event(action)
+        heapq.heappush(self._queue, (max(time, self.now), self._scheduled, event))
+        self._scheduled += 1
+        return event
+
+    def after(self, delay_s: float, action: Callable[[], None]) -> Event:
+        """Run `action` after `delay_s` seconds."""
+        return self.at(self.now + delay_s, action)
+
+    def step(self) -> bool:
+        """Run the next event; False if nothing is left to happen."""
+        while self._queue:
+            self.now, _, event = heapq.heappop(self._queue)
+            if event.run():
+                self.events_run += 1
+                return True
+        return False
+
+    def run_until(self, condition: Callable[[], bool], deadline: float) -> bool:
+        """Run until `condition` holds, tested after every event, or until time `deadline`.
+
+        Returns whether it holds. If not, the clock stands at `deadline`.
+        """
+        while not condition():
+            self._discard_cancelled()
+            if not self._queue or self._queue[0][0] > deadline:
+                self.now = max(self.now, deadline)
+                return False
+            self.step()
+        return True
+
+    def run_for(self, duration_s: float) -> None:
+        """Run everything of the next `duration_s` seconds."""
+        self.run_until(lambda: False, self.now + duration_s)
+
+    def _discard_cancelled(self) -> None:
+        while self._queue and self._queue[0][2]._action is None:
+            heapq.heappop(self._queue)

@@ -1,0 +1,160 @@
+"""Every checker must object when it should: each is shown the mistake that it is there for."""
+
+from __future__ import annotations
+
+import pytest
+
+from gossip.events import MemberDown, RecordChanged, SequenceChanged
+from gossip.ids import NodeId
+from gossip.records import Record
+from simulations.checkers import (
+    Checker,
+    MessagesFit,
+    NobodyDiesWithoutCause,
+    NothingIsRefused,
+    SequencesOnlyRise,
+    ViewsAgree,
+)
+from simulations.cluster import Cluster
+from simulations.machine import Send
+from tests.simulations.toy import toy, toy_cluster
+
+
+@pytest.fixture
+def cluster() -> Cluster:
+    """Three hosts that have met."""
+    cluster = toy_cluster(3)
+    for host in cluster.hosts:
+        cluster.start(host, [other for other in cluster.hosts if other is not host])
+    assert cluster.world.run_until(cluster.agreed, 1.0)
+    return cluster
+
+
+def record(subject: NodeId, sequence: int) -> RecordChanged:
+    return RecordChanged(Record(0, bytes(32), subject, sequence, False, b"", bytes(64)))
+
+
+def test_a_checker_that_saw_nothing_wrong_is_content(cluster: Cluster) -> None:
+    assert SequencesOnlyRise(cluster).result().ok
+
+
+def test_a_sequence_that_falls_is_noticed_over_a_restart_too(cluster: Cluster) -> None:
+    checker, host = SequencesOnlyRise(cluster), cluster.hosts[0]
+    checker.saw(host, SequenceChanged(3))
+    checker.started(host)
+    checker.saw(host, SequenceChanged(4))
+    assert checker.result().ok
+    checker.saw(host, SequenceChanged(4))
+    assert "went back to its sequence 4" in checker.result().detail
+
+
+def test_an_older_record_is_noticed_but_not_after_a_restart(cluster: Cluster) -> None:
+    checker, (host, other, _) = SequencesOnlyRise(cluster), cluster.hosts
+    checker.saw(other, SequenceChanged(5))
+    checker.saw(host, record(other.identity, 5))
+    checker.started(host)
+    checker.saw(host, record(other.identity, 4))
+    assert checker.result().ok
+    checker.saw(host, record(other.identity, 3))
+    assert "host 0 took an older record" in checker.result().detail
+
+
+def test_a_record_that_nobody_issued_is_noticed(cluster: Cluster) -> None:
+    checker, (host, other, _) = SequencesOnlyRise(cluster), cluster.hosts
+    checker.saw(other, SequenceChanged(5))
+    checker.saw(host, record(other.identity, 6))
+    assert "nobody issued 6" in checker.result().detail
+
+
+def test_death_needs_a_cause(cluster: Cluster) -> None:
+    checker, (host, other, _) = NobodyDiesWithoutCause(cluster, 10.0), cluster.hosts
+    down = MemberDown(other.identity)
+    checker.saw(host, down)
+    assert checker.result().ok, "it has only just started"
+    cluster.world.run_for(11.0)
+    cluster.split([[host], [other]])
+    cluster.world.run_for(11.0)
+    checker.saw(host, down)
+    assert checker.result().ok, "it is cut off"
+    cluster.heal()
+    checker.saw(host, down)
+    assert checker.result().ok, "it was cut off just now"
+    cluster.world.run_for(11.0)
+    checker.saw(host, down)
+    assert not checker.result().ok
+    assert "host 0 declared the healthy host 1 dead" in checker.result().detail
+
+
+def test_a_crash_is_a_cause(cluster: Cluster) -> None:
+    checker, (host, other, _) = NobodyDiesWithoutCause(cluster, 10.0), cluster.hosts
+    cluster.crash(other)
+    cluster.world.run_for(100.0)
+    checker.saw(host, MemberDown(other.identity))
+    assert checker.result().ok
+
+
+def test_an_oversized_datagram_is_noticed(cluster: Cluster) -> None:
+    checker, host = MessagesFit(cluster), cluster.hosts[0]
+    checker.sent(host, Send(host.endpoint, bytes(100)))
+    assert checker.result().ok
+    checker.sent(host, Send(host.endpoint, bytes(101)))
+    assert "sent 101 bytes" in checker.result().detail
+
+
+def test_a_refusal_is_noticed(cluster: Cluster) -> None:
+    checker = NothingIsRefused(cluster)
+    checker.refused(cluster.hosts[0], "malformed")
+    assert "malformed" in checker.result().detail
+
+
+def test_views_that_agree_pass(cluster: Cluster) -> None:
+    checker = views(cluster)
+    checker.finish()
+    assert checker.result().ok
+
+
+@pytest.mark.parametrize("state", ["dead", "suspect", "left"])
+def test_a_running_host_seen_otherwise_is_noticed(cluster: Cluster, state: str) -> None:
+    toy(cluster.hosts[0]).known[cluster.hosts[1].identity] = state
+    checker = views(cluster)
+    checker.finish()
+    assert f"host 0 sees host 1 as {state}" in checker.result().detail
+
+
+def test_suspects_may_be_allowed(cluster: Cluster) -> None:
+    toy(cluster.hosts[0]).known[cluster.hosts[1].identity] = "suspect"
+    checker = views(cluster, suspects=True)
+    checker.finish()
+    assert checker.result().ok
+
+
+def test_a_ghost_is_noticed(cluster: Cluster) -> None:
+    cluster.crash(cluster.hosts[2])
+    checker = views(cluster)
+    checker.finish()
+    assert checker.violations == 2
+    assert "alive, which is not" in checker.result().detail
+
+
+def test_a_record_that_did_not_arrive_is_noticed(cluster: Cluster) -> None:
+    checker = ViewsAgree(cluster, suspects=False)
+    checker.finish()
+    assert "host 0 holds None, not 1" in checker.result().detail
+
+
+def test_only_a_few_examples_are_kept_and_the_rest_counted(cluster: Cluster) -> None:
+    checker = NothingIsRefused(cluster)
+    for number in range(50):
+        checker.refused(cluster.hosts[0], f"reason {number}")
+    detail = checker.result().detail
+    assert "reason 4" in detail
+    assert "reason 5" not in detail
+    assert detail.endswith("and 45 more")
+
+
+def views(cluster: Cluster, suspects: bool = False) -> Checker:
+    """A `ViewsAgree`, once every toy holds the records of all."""
+    sequences = {(host.identity, 0): host.disk.sequence for host in cluster.hosts}
+    for host in cluster.running:
+        toy(host).sequences = lambda: sequences  # type: ignore[method-assign]
+    return ViewsAgree(cluster, suspects)
