@@ -27,7 +27,7 @@ AUTH_LINES_PER_SECOND = 10
 
 _FILE_MODE, _FOLDER_MODE = 0o640, 0o750
 _CHATTY = ("asyncio", "aiohttp.access", "pyroute2", "zeroconf")
-_AUTH_LOGGER = "meshd.auth"
+_AUTH_LOGGER, _HANDLER = "meshd.auth", "meshd"
 
 # C0 and C1 controls, line and paragraph separators, bidirectional overrides, lone surrogates
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -69,10 +69,11 @@ def setup(
         else:
             handlers[-1].setFormatter(HumanFormatter())
     root = logging.getLogger()
-    for old in root.handlers[:]:
+    for old in [handler for handler in root.handlers if handler.get_name() == _HANDLER]:
         root.removeHandler(old)
         old.close()
     for handler in handlers:
+        handler.set_name(_HANDLER)
         if format == "json":
             handler.setFormatter(JsonFormatter())
         root.addHandler(handler)
