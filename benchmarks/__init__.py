@@ -1,1 +1,1 @@
-"""Measured side by side with peers, in one run."""
+"""What AegisRay reaches, measured beside its peers in one run on one machine."""

@@ -72,7 +72,8 @@ class Host:
 
     def configure(self, settings: Mapping[str, str | int | bool]) -> None:
         """Write node.toml afresh; it counts from the next start on."""
-        lines = [f"{key} = {json.dumps(value)}\n" for key, value in settings.items()]
+        own = {"logging.auth_file": str(self.directory / "auth.log")}
+        lines = [f"{key} = {json.dumps(value)}\n" for key, value in {**own, **settings}.items()]
         (self.directory / "node.toml").write_text("".join(lines))
 
     def command(self, *arguments: str, prefix: Sequence[str] = ()) -> list[str]:

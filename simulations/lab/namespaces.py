@@ -20,7 +20,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -130,6 +130,7 @@ class Lab:
         self.tag = new_tag()
         self.directory = Path()
         self._children: list[subprocess.Popen[bytes]] = []
+        self._closing = contextlib.ExitStack()
         self._janitor: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Lab:
@@ -176,6 +177,10 @@ class Lab:
         self._children.append(child)
         return child
 
+    def on_close(self, action: Callable[[], object]) -> None:
+        """Call ``action`` at the end, when all processes have ended."""
+        self._closing.callback(action)
+
     def close(self) -> None:
         """Kill the processes, delete the namespaces and files; a second signal does not stop it."""
         before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
@@ -187,6 +192,7 @@ class Lab:
                 child.wait()
             self._children.clear()
             remove(self.tag)
+            self._closing.close()
             if self._janitor is not None:
                 self._janitor.communicate()
                 self._janitor = None
