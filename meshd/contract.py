@@ -1,0 +1,128 @@
+"""What the daemon tells and is asked: the shapes of the API and of `--json`.
+
+Fields may be added, never changed: people's scripts lean on them. Ids are 32 hex digits; addresses
+are texts.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol, TypedDict
+
+from meshd.node.grants import Grants
+
+
+class PathStatus(TypedDict):
+    """The way to a peer; `endpoint` when direct or stream, `via` (a node id) when relayed."""
+
+    kind: str
+    endpoint: str | None
+    via: str | None
+    rtt_ms: float | None
+    loss: float
+
+
+class SelfStatus(TypedDict):
+    """This node; `mesh` is the mesh id in hex."""
+
+    id: str
+    name: str
+    addresses: list[str]
+    roles: list[str]
+    mesh: str
+    network: str
+    version: str
+    uptime_s: float
+
+
+class PeerStatus(TypedDict):
+    """Another member; `state` is alive, suspect, dead or left."""
+
+    id: str
+    name: str
+    addresses: list[str]
+    roles: list[str]
+    state: str
+    path: PathStatus | None
+    tx_bytes: int
+    rx_bytes: int
+    last_seen_s: float | None
+    last_error: str | None
+
+
+class Status(TypedDict):
+    """`status --json`; `notices` are sentences on what is missing or has no effect."""
+
+    self: SelfStatus
+    peers: list[PeerStatus]
+    notices: list[str]
+
+
+class Pong(TypedDict):
+    """One answered ping: who answered, over which way, after how long."""
+
+    id: str
+    name: str
+    address: str
+    rtt_ms: float
+    path: PathStatus | None
+
+
+class Found(TypedDict):
+    """What a lookup found; `matched` is name, id, address or route, `route` the prefix then."""
+
+    query: str
+    matched: str
+    route: str | None
+    id: str
+    name: str
+    addresses: list[str]
+    roles: list[str]
+    state: str
+    endpoints: list[str]
+
+
+class Route(TypedDict):
+    """A prefix that a node offers; `selected`: traffic for it goes there now."""
+
+    prefix: str
+    id: str
+    name: str
+    selected: bool
+
+
+class Invited(TypedDict):
+    """A new invitation; `expires` is Unix time."""
+
+    token: str
+    expires: int
+
+
+class Backend(Protocol):
+    """What the daemon answers with. Any of these may raise LocalError: its sentence is shown."""
+
+    def status(self) -> Status:
+        """The whole status. Raises LocalError while TUN and UDP are not up yet."""
+
+    def health(self) -> tuple[bool, str]:
+        """Whether the node works, and if not what fails."""
+
+    async def metrics(self) -> bytes:
+        """Prometheus text."""
+
+    def lookup(self, text: str) -> Found:
+        """The node with this name, id, address, or a route to this address."""
+
+    def routes(self) -> list[Route]:
+        """Every route that members offer."""
+
+    async def ping(self, peer: str, timeout: float) -> Pong | None:
+        """Probe a peer through its session once; None if no answer came in `timeout` seconds.
+
+        Raises LocalError if there is no such peer.
+        """
+
+    async def invite(self, grants: Grants, lifetime: int) -> Invited:
+        """Make an invitation that holds for `lifetime` seconds. Raises LocalError."""
+
+    async def down(self) -> None:
+        """Begin to stop; return at once."""
