@@ -62,7 +62,7 @@ class ReassemblyStatistics:
 class _Partial:
     """The slices of one frame that are here."""
 
-    __slots__ = ("held", "last_size", "missing", "pieces", "size", "started_at")
+    __slots__ = ("expires_at", "held", "last_size", "missing", "pieces", "size")
 
     def __init__(self, count: int, now: float) -> None:
         self.pieces: list[bytes | None] = [None] * count
@@ -71,7 +71,7 @@ class _Partial:
         self.size: int | None = None
         """Of every slice but the last, once one is here."""
         self.last_size: int | None = None
-        self.started_at = now
+        self.expires_at = now + MAX_AGE
 
     def agrees(self, index: int, count: int, size: int) -> bool:
         """Whether slice `index` of `count`, with `size` bytes, fits those here: as many, and of
@@ -151,15 +151,14 @@ class Reassembler:
     def expire(self, now: float) -> None:
         """Drop the partial frames older than `MAX_AGE`."""
         while self._partials:
-            oldest = next(iter(self._partials.values()))
-            if now - oldest.started_at < MAX_AGE:
+            if now < next(iter(self._partials.values())).expires_at:
                 return
             self._drop_oldest("expired")
 
     def next_expiry(self) -> float | None:
         """When to call `expire`; None when nothing is held."""
         for oldest in self._partials.values():
-            return oldest.started_at + MAX_AGE
+            return oldest.expires_at
         return None
 
     def close(self) -> None:
