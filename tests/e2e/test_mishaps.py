@@ -1,0 +1,173 @@
+"""What can go wrong on a host: each a clear sentence and an exit code, and nothing lost."""
+
+from __future__ import annotations
+
+import itertools
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from simulations.lab.host import Host
+from simulations.lab.mesh import found, invite, wait_connected
+from simulations.lab.namespaces import Lab
+from simulations.lab.topology import Internet
+
+pytestmark = pytest.mark.e2e
+
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="module")
+def lab_of_module() -> Iterator[Lab]:
+    with Lab() as lab:
+        yield lab
+
+
+@pytest.fixture(scope="module")
+def internet(lab_of_module: Lab) -> Internet:
+    return Internet(lab_of_module)
+
+
+@pytest.fixture(scope="module")
+def founder(lab_of_module: Lab, internet: Internet) -> Host:
+    host = Host(lab_of_module, internet.host("founder"))
+    found(host)
+    return host
+
+
+@pytest.fixture
+def host(internet: Internet) -> Host:
+    return Host(internet.lab, internet.host(f"host{next(_numbers)}"))
+
+
+def one_sentence(text: str, *words: str) -> None:
+    """A person sees one line that holds the words, and no traceback."""
+    lines = text.strip().splitlines()
+    assert len(lines) == 1, text
+    for word in words:
+        assert word in lines[0], text
+
+
+def joined(founder: Host, host: Host) -> Host:
+    host.must("join", "-", text=invite(founder) + "\n")
+    return host
+
+
+def test_a_token_works_once(founder: Host, host: Host, internet: Internet) -> None:
+    token = invite(founder)
+    host.must("join", "-", text=token + "\n")
+    second = Host(internet.lab, internet.host("second"))
+    done = second.meshd("join", "-", text=token + "\n")
+    assert done.code != 0
+    one_sentence(done.stderr, "used")
+    host.start()
+    host.wait_up()
+    assert not (second.certs / "node.crt").exists()
+
+
+def test_a_mangled_token_is_refused(founder: Host, host: Host) -> None:
+    token = invite(founder)
+    for bad in (token[:-4], token[:12] + token[16:], "aegis1-", "hello", ""):
+        done = host.meshd("join", "-", text=bad + "\n")
+        assert done.code != 0
+        one_sentence(done.stderr)
+    assert not host.certs.exists() or not list(host.certs.glob("node.*"))
+
+
+def test_the_token_is_in_no_log_and_no_file(founder: Host, host: Host) -> None:
+    token = invite(founder)
+    host.must("join", "-", text=token + "\n")
+    for place in (founder, host):
+        for file in place.directory.rglob("*"):
+            if file.is_file():
+                assert token.encode() not in file.read_bytes(), file
+
+
+def test_a_second_daemon_on_the_same_state_is_refused(founder: Host) -> None:
+    assert founder.daemon is not None
+    done = founder.meshd("up")
+    assert done.code != 0
+    one_sentence(done.stderr, str(founder.daemon.pid))
+    assert founder.status() is not None
+
+
+def test_a_taken_port_is_named(founder: Host, host: Host) -> None:
+    joined(founder, host)
+    with host.namespace.entered():
+        taken = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with taken:
+        taken.bind(("0.0.0.0", 443))
+        done = host.meshd("up")
+    assert done.code != 0
+    one_sentence(done.stderr, "443")
+
+
+def test_without_net_admin_one_sentence_says_so(founder: Host, host: Host) -> None:
+    joined(founder, host)
+    drop = ["setpriv", "--bounding-set", "-net_admin", "--inh-caps", "-net_admin"]
+    done = host.meshd("up", prefix=drop)
+    assert done.code != 0
+    one_sentence(done.stderr, "NET_ADMIN")
+
+
+def test_without_the_tun_device_one_sentence_says_so(founder: Host, host: Host) -> None:
+    joined(founder, host)
+    hide = 'mount -t tmpfs none /dev/net && exec "$@"'
+    done = host.meshd("up", prefix=["unshare", "-m", "sh", "-c", hide, "sh"])
+    assert done.code != 0
+    one_sentence(done.stderr, "/dev/net/tun")
+
+
+def test_without_a_mesh_it_says_how_to_get_one(host: Host) -> None:
+    done = host.meshd("up")
+    assert done.code != 0
+    one_sentence(done.stderr, "init", "join")
+
+
+def test_verbs_that_need_a_daemon_fail_without_one(host: Host) -> None:
+    for verb in (["status"], ["status", "--json"], ["ping", "founder"], ["routes"], ["down"]):
+        done = host.meshd(*verb)
+        assert done.code != 0
+        one_sentence(done.stderr)
+
+
+def test_a_key_that_others_can_read_is_refused(founder: Host, host: Host) -> None:
+    joined(founder, host)
+    (host.certs / "node.key").chmod(0o644)
+    done = host.meshd("up")
+    assert done.code != 0
+    one_sentence(done.stderr, "node.key", "chmod")
+
+
+@pytest.mark.parametrize("name", ["node.crt", "node.key", "ca.crt", "mesh.toml", "mesh.secret"])
+def test_a_damaged_file_is_named(founder: Host, host: Host, name: str) -> None:
+    joined(founder, host)
+    content = (host.certs / name).read_bytes()
+    (host.certs / name).write_bytes(content[: len(content) // 2] + b"?" * 9)
+    done = host.meshd("up")
+    assert done.code != 0
+    one_sentence(done.stderr, name)
+    (host.certs / name).write_bytes(content)
+    host.start()
+    host.wait_up()
+
+
+def test_damaged_state_costs_nothing_that_can_be_rebuilt(founder: Host, host: Host) -> None:
+    joined(founder, host)
+    host.start()
+    wait_connected([founder, host])
+    host.terminate()
+    for file in sorted(host.state.rglob("*")):
+        if file.is_file() and file.name != "lock":
+            file.write_bytes(b"\xff" + file.read_bytes()[:7])
+    host.start()
+    wait_connected([founder, host])
+    assert "damaged" in host.log_text()
+
+
+def test_a_join_that_cannot_reach_its_inviter_says_so(founder: Host) -> None:
+    lonely = Host(founder.lab, founder.lab.namespace("lonely"))
+    done = lonely.meshd("join", "-", text=invite(founder) + "\n", timeout_s=60.0)
+    assert done.code != 0
+    one_sentence(done.stderr)
