@@ -24,7 +24,7 @@ from meshd.node.errors import RemoteError
 from meshd.node.handshake import Initiation, Initiator, Purpose, Responder, TransportKeys
 from meshd.node.invitation import Invitation, locate
 from meshd.node.noise import CHACHA20POLY1305, suite_by_name
-from meshd.node.outputs import AuthFailure, PersistSequence, SendDatagram
+from meshd.node.outputs import AuthFailure, PersistCounter, SendDatagram
 from meshd.node.paths import Path
 from meshd.node.payloads import EnrolPayload, MemberPayload
 from meshd.node.peer import HANDSHAKE_RETRY_MAX, Attempt, Peer
@@ -35,8 +35,6 @@ from meshd.node.wire import Endpoint
 
 MAX_WAYS = 12
 """Endpoints that one initiation is sent to."""
-COUNTER_BLOCK = 10_000_000_000
-"""Handshake counters reserved on disk at a time (they are nanoseconds)."""
 MAX_UNPROVEN = 256
 """Sessions at a time whose peer has not shown its certificate or request yet."""
 UNPROVEN_FOR = 20.0
@@ -79,7 +77,6 @@ class Handshakes:
         self._rates = SourceRateLimiter()
         self._load = LoadGauge(now)
         self._attempts: dict[int, Peer] = {}
-        self._reserved = 0
         self._peer_cookies: dict[NodeId, tuple[bytes, float]] = {}
         self.unproven: dict[int, Unproven] = {}
         self.invitations: dict[bytes, Invitation] = {}
@@ -114,12 +111,10 @@ class Handshakes:
         return True
 
     def next_counter(self, now: float) -> int:
-        """A handshake counter above all before it, reserved on disk in blocks."""
+        """A handshake counter above all before it, even where the clock went back."""
         state = self._state
         state.counter = max(state.counter + 1, int(state.unix_time(now) * 1e9))
-        if state.counter > self._reserved:
-            self._reserved = state.counter + COUNTER_BLOCK
-            state.outputs.append(PersistSequence(self._reserved))
+        state.outputs.append(PersistCounter(state.counter))
         return state.counter
 
     def send(self, peer: Peer, now: float) -> None:
@@ -143,9 +138,10 @@ class Handshakes:
                 state.outputs.append(SendDatagram(path.prefix + message, path.endpoint))
 
     def _extra(self, peer: Peer) -> tuple[Endpoint, ...]:
-        certificate = peer.certificate
+        """The bootstrap endpoints, for members that are one and while nobody else is reached."""
+        state, certificate = self._state, peer.certificate
         known = certificate is not None and "bootstrap" in certificate.roles
-        return self._state.config.bootstrap if known else ()
+        return state.bootstrap if known or not state.sessions else ()
 
     def _payload(self, counter: int) -> MemberPayload:
         return MemberPayload.of(counter, 0, self._signature, self._state.identity.chain)

@@ -126,7 +126,7 @@ class Membership:
                     case RecordChanged(record):
                         self._record_changed(record, now)
                     case SequenceChanged(sequence):
-                        self._sequence_changed(sequence)
+                        self._state.outputs.append(PersistSequence(sequence))
                     case MemberUp(node):
                         self._member(node, "alive", now)
                     case MemberSuspected(node):
@@ -140,11 +140,6 @@ class Membership:
         peer = self._state.peers.get(to)
         if peer is not None and peer.certificate is not None:
             self._dialogue.send(peer, control.Gossip(payload), now)
-
-    def _sequence_changed(self, sequence: int) -> None:
-        if sequence > self._state.counter:
-            self._state.counter = sequence
-        self._state.outputs.append(PersistSequence(self._state.counter))
 
     def _member(self, node: NodeId, state: str, now: float) -> None:
         peer = self._state.peers.get(node)

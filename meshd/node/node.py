@@ -9,6 +9,7 @@ Drain after every input. Nothing here sleeps, reads a clock or opens anything.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from ipaddress import IPv4Address, IPv6Address, ip_network
 from random import Random
 
 from gossip import GossipProtocol, Record, Wakeup
@@ -52,16 +53,17 @@ class Node:
         random_bytes: Callable[[int], bytes],
         now: float,
         unix_time: float,
-        sequence: int = 0,
+        sequence: int = 1,
+        counter: int = 0,
         records: Sequence[Record] = (),
         invitations: Sequence[Invitation] = (),
     ) -> None:
-        """`sequence`: the value last persisted; `records`: what was persisted of gossip's."""
+        """`sequence`: gossip's first one never used before; `counter`: the highest handshake
+        counter persisted; `records`: what was persisted of gossip's."""
         state = NodeState(
-            identity, config, rng, random_bytes, unix_time - now, ByteBudget(), counter=sequence
+            identity, config, rng, random_bytes, unix_time - now, ByteBudget(), counter=counter
         )
         self._state = state
-        first = max(sequence, int(unix_time * 1e3)) + 1
         self._authority = MeshAuthority(identity, unix_time)
         self._gossip = GossipProtocol(
             identity.id,
@@ -70,7 +72,7 @@ class Node:
             self._authority,
             rng,
             now,
-            first,
+            sequence,
         )
         self._table = OverlayTable()
         self.outbound = Outbound(state, self._table)
@@ -228,6 +230,10 @@ class Node:
             self._membership.publish(now)
             self._settle(now)
 
+    def set_bootstrap(self, endpoints: Sequence[Endpoint]) -> None:
+        """Where to look for members while none is reached."""
+        self._state.bootstrap = tuple(endpoints)
+
     def add_invitation(self, invitation: Invitation) -> None:
         """Admit whoever comes with it."""
         self._handshakes.invitations[invitation.locator] = invitation
@@ -288,6 +294,30 @@ class Node:
     def relay(self) -> Relay:
         """For `status`: to read, not to change."""
         return self._relay
+
+    def routes(self) -> list[tuple[str, Peer, bool]]:
+        """Every prefix on offer, who offers it, and whether its packets go there."""
+        return [
+            (
+                prefix,
+                self._state.peers[node],
+                self._table.carrier(prefix) is self._state.peers[node],
+            )
+            for prefix, node in self._membership.routes()
+            if node in self._state.peers
+        ]
+
+    def route(self, address: IPv4Address | IPv6Address) -> tuple[Peer | None, str | None]:
+        """Who carries packets to `address`, and by which prefix when it is not its own."""
+        value = int(address)
+        key: Key = value if address.version == 4 else (value >> 64, value & (1 << 64) - 1)
+        peer = self._table.find(key)
+        prefixes = [
+            prefix
+            for prefix, origin, selected in self.routes()
+            if selected and origin is peer and address in ip_network(prefix)
+        ]
+        return peer, max(prefixes, key=lambda prefix: ip_network(prefix).prefixlen, default=None)
 
     def find(self, text: str) -> Peer | None:
         """A peer by name, id or overlay address."""

@@ -33,15 +33,15 @@ class ForwardBatch:
 
 
 @dataclass(frozen=True, slots=True)
-class WritePackets:
-    """Packets for the TUN that waited for a certificate or a session, headers as for `write`."""
+class PersistSequence:
+    """Gossip's sequence, which must never go back: store before going on."""
 
-    packets: tuple[bytes, ...]
+    value: int
 
 
 @dataclass(frozen=True, slots=True)
-class PersistSequence:
-    """Counters that must never go back: store before going on."""
+class PersistCounter:
+    """The handshake counter (nanoseconds), which must never go back: store before going on."""
 
     value: int
 
@@ -101,8 +101,8 @@ Output = (
     SendDatagram
     | SendFrame
     | ForwardBatch
-    | WritePackets
     | PersistSequence
+    | PersistCounter
     | PersistInvitation
     | PersistLedger
     | PersistRecords

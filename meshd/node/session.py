@@ -124,9 +124,7 @@ class Session:
         overhead = len(prefix) + len(header)
         return Frame(parts, chunk + overhead, count, endpoint, total + count * overhead)
 
-    def open(
-        self, counter: int, count: int, flags: int, sealed: Buffer, out: memoryview
-    ) -> int:
+    def open(self, counter: int, count: int, flags: int, sealed: Buffer, out: memoryview) -> int:
         """Open a joined frame into `out` and take its counter; the plaintext's size in bytes.
 
         Raises RemoteError: `replay`, `decrypt` or `malformed`; then nothing has changed.

@@ -36,8 +36,6 @@ class NodeConfig:
     """Whether it takes UDP super-packets (USO)."""
     endpoints: tuple[Endpoint, ...] = ()
     """Public endpoints that the person named."""
-    bootstrap: tuple[Endpoint, ...] = ()
-    """Where members with the role `bootstrap` may be found besides what gossip says."""
     max_peers: int = 50
     """Members to keep sessions with when nothing else asks for one."""
     relays: bool = True
@@ -58,6 +56,8 @@ class NodeState:
     """Unix time less the monotonic clock, seconds."""
     budget: ByteBudget
     local_endpoints: tuple[Endpoint, ...] = ()
+    bootstrap: tuple[Endpoint, ...] = ()
+    """Where members may be found first, besides what gossip says."""
     reflexive: dict[Endpoint, dict[NodeId, float]] = field(default_factory=dict)
     """Our endpoints as peers saw them -> who said so, when."""
     peers: dict[NodeId, Peer] = field(default_factory=dict)
@@ -108,6 +108,14 @@ class OverlayTable:
             self._routes.append((network.version, shift, bits, peer))
         self._routes.sort(key=lambda route: route[1])
         self._resolved = {}
+
+    def carrier(self, prefix: str) -> Peer | None:
+        """Who carries packets to `prefix` where no longer prefix matches."""
+        network = ip_network(prefix)
+        shift = network.max_prefixlen - network.prefixlen
+        bits = int(network.network_address) >> shift
+        chosen = [r[3] for r in self._routes if r[:3] == (network.version, shift, bits)]
+        return chosen[0] if chosen else None
 
     def find(self, key: Key) -> Peer | None:
         """The peer that carries packets to `key`."""

@@ -1,0 +1,275 @@
+"""What the daemon answers when somebody asks: the API's backend over one node."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import time
+from collections.abc import Callable, Sequence
+from ipaddress import ip_address
+
+from gossip import MemberState, NodeId
+from meshd import __version__
+from meshd.contract import Found, Invited, PathStatus, PeerStatus, Pong, Route, SelfStatus, Status
+from meshd.host.metrics import Statistics, render
+from meshd.host.storage import Storage
+from meshd.node.errors import LocalError
+from meshd.node.grants import Grants
+from meshd.node.invitation import invite
+from meshd.node.node import Node
+from meshd.node.outputs import Pong as PongOutput
+from meshd.node.paths import Path, PathKind
+from meshd.node.peer import Peer
+from meshd.node.wire import Endpoint, format_endpoint
+from meshd.pump import Pump
+
+
+class NodeBackend:
+    """Implements `meshd.contract.Backend`."""
+
+    def __init__(
+        self,
+        node: Node,
+        pump: Pump,
+        storage: Storage,
+        notices: Callable[[], Sequence[str]],
+        stop: Callable[[], None],
+        endpoints: Callable[[], tuple[Endpoint, ...]],
+    ) -> None:
+        self._node = node
+        self._pump = pump
+        self._storage = storage
+        self._notices = notices
+        self._stop = stop
+        self._endpoints = endpoints
+        self._loop = asyncio.get_running_loop()
+        self._started_at = self._loop.time()
+        self._tokens = itertools.count(1)
+        self._pings: dict[int, asyncio.Future[PongOutput]] = {}
+        self.failing: str | None = None
+        """What is wrong with this node, for `/health`; None when nothing is."""
+
+    # Reading
+
+    def status(self) -> Status:
+        """As `status --json` shows it."""
+        identity, now = self._node.state.identity, self._loop.time()
+        own: SelfStatus = {
+            "id": identity.id.hex(),
+            "name": identity.name,
+            "addresses": [str(address) for address in identity.certificate.addresses],
+            "roles": list(identity.certificate.roles),
+            "mesh": identity.mesh.mesh_id.hex(),
+            "network": identity.mesh.name,
+            "version": __version__,
+            "uptime_s": round(now - self._started_at, 3),
+        }
+        peers = sorted(self._node.state.members(), key=lambda peer: (peer.name, peer.id))
+        return {
+            "self": own,
+            "peers": [self._peer(peer, now) for peer in peers if peer.id != identity.id],
+            "notices": list(self._notices()),
+        }
+
+    def _peer(self, peer: Peer, now: float) -> PeerStatus:
+        certificate = peer.certificate
+        received = peer.rx_bytes + sum(session.received_bytes for session in peer.sessions())
+        return {
+            "id": peer.id.hex(),
+            "name": peer.name,
+            "addresses": [str(a) for a in certificate.addresses] if certificate else [],
+            "roles": list(certificate.roles) if certificate else [],
+            "state": peer.state,
+            "path": _path(peer.path) if peer.ready(now) else None,
+            "tx_bytes": peer.tx_bytes,
+            "rx_bytes": received,
+            "last_seen_s": None if peer.last_seen is None else round(now - peer.last_seen, 3),
+            "last_error": peer.last_error,
+        }
+
+    def health(self) -> tuple[bool, str]:
+        """Whether the node works, and if not what fails."""
+        return self.failing is None, self.failing or "healthy"
+
+    async def metrics(self) -> bytes:
+        """Prometheus text, rendered off the event loop."""
+        return await asyncio.to_thread(render, self.statistics())
+
+    def statistics(self) -> Statistics:
+        """The counters of now."""
+        state, now = self._node.state, self._loop.time()
+        gossip = self._node.gossip.statistics()
+        latency = {
+            peer.id.hex(): peer.path.srtt
+            for peer in state.members()
+            if peer.path is not None and peer.path.srtt is not None and peer.ready(now)
+        }
+        drops = dict(state.drops)
+        drops.pop("multicast", None)
+        return Statistics(
+            version=__version__,
+            connected_peers=sum(peer.ready(now) for peer in state.members()),
+            bytes_sent=self._pump.bytes_sent,
+            bytes_received=self._pump.bytes_received,
+            packets_sent=self._pump.packets_sent,
+            packets_received=self._pump.packets_received,
+            auth_failures=sum(state.auth_failures.values()),
+            certificate_expiry=state.identity.certificate.not_after,
+            drops=drops,
+            latency=latency,
+            members={
+                MemberState.ALIVE.value: gossip.alive,
+                MemberState.SUSPECT.value: gossip.suspect,
+                MemberState.DEAD.value: gossip.dead,
+                MemberState.LEFT.value: gossip.left,
+            },
+            relayed_bytes=self._node.relay.forwarded_bytes,
+            gossip_messages_sent=gossip.messages_sent,
+            gossip_messages_received=gossip.messages_received,
+        )
+
+    def lookup(self, text: str) -> Found:
+        """The node with this name, id, address, or a route to this address. Raises LocalError."""
+        identity = self._node.state.identity
+        peer = self._node.find(text)
+        if peer is not None:
+            return self._found(text, peer, None)
+        if text in (identity.name, identity.id.hex(), *map(str, identity.certificate.addresses)):
+            return self._found_self(text)
+        peer, prefix = self._routed(text)
+        if peer is None:
+            raise LocalError(
+                f"no member has the name, id or address {text!r}: `meshd status` lists them all"
+            )
+        return self._found(text, peer, prefix)
+
+    def _routed(self, text: str) -> tuple[Peer | None, str | None]:
+        try:
+            address = ip_address(text)
+        except ValueError:
+            return None, None
+        return self._node.route(address)
+
+    def _found(self, text: str, peer: Peer, prefix: str | None) -> Found:
+        certificate, record = peer.certificate, peer.record
+        return {
+            "query": text,
+            "matched": "route" if prefix else _matched(text, peer.id.hex(), peer.name),
+            "route": prefix,
+            "id": peer.id.hex(),
+            "name": peer.name,
+            "addresses": [str(a) for a in certificate.addresses] if certificate else [],
+            "roles": list(certificate.roles) if certificate else [],
+            "state": peer.state,
+            "endpoints": [format_endpoint(e) for e in record.endpoints] if record else [],
+        }
+
+    def _found_self(self, text: str) -> Found:
+        identity = self._node.state.identity
+        return {
+            "query": text,
+            "matched": _matched(text, identity.id.hex(), identity.name),
+            "route": None,
+            "id": identity.id.hex(),
+            "name": identity.name,
+            "addresses": [str(address) for address in identity.certificate.addresses],
+            "roles": list(identity.certificate.roles),
+            "state": "alive",
+            "endpoints": [format_endpoint(endpoint) for endpoint in self._endpoints()],
+        }
+
+    def routes(self) -> list[Route]:
+        """Every prefix on offer, and who carries its packets now."""
+        return [
+            {
+                "prefix": prefix,
+                "id": peer.id.hex(),
+                "name": peer.name,
+                "selected": selected,
+            }
+            for prefix, peer, selected in self._node.routes()
+        ]
+
+    # Acting
+
+    async def ping(self, peer: str, timeout: float) -> Pong | None:
+        """Probe a peer once; None if no answer came in time. Raises LocalError."""
+        found = self._node.find(peer)
+        if found is None:
+            raise LocalError(
+                f"no member has the name, id or address {peer!r}: `meshd status` lists them all"
+            )
+        token = next(self._tokens)
+        future: asyncio.Future[PongOutput] = self._loop.create_future()
+        self._pings[token] = future
+        try:
+            self._node.ping(found, token, self._loop.time())
+            self._pump.settle()
+            pong = await asyncio.wait_for(future, timeout)
+        except asyncio.TimeoutError:
+            return None
+        finally:
+            del self._pings[token]
+        if pong.rtt is None:
+            return None
+        certificate = found.certificate
+        address = str(certificate.address4) if certificate is not None else ""
+        return {
+            "id": found.id.hex(),
+            "name": found.name,
+            "address": address,
+            "rtt_ms": round(pong.rtt * 1e3, 3),
+            "path": _path(found.path),
+        }
+
+    def answered(self, pong: PongOutput) -> None:
+        """The node's answer to a ping."""
+        future = self._pings.get(pong.token)
+        if future is not None and not future.done():
+            future.set_result(pong)
+
+    async def invite(self, grants: Grants, lifetime: int) -> Invited:
+        """Make an invitation, on disk before its token is told. Raises LocalError."""
+        identity = self._node.state.identity
+        if identity.issuer is None:
+            raise LocalError(
+                "this node cannot invite: only a node with the role `issuer` can; run "
+                "`meshd invite` there"
+            )
+        token, invitation = invite(
+            identity.mesh.mesh_id,
+            identity.static_public,
+            identity.issuer.permit(grants),
+            self._endpoints(),
+            time.time(),
+            float(lifetime),
+            os.urandom,
+        )
+        self._storage.save_invitation(invitation, time.time())
+        self._node.add_invitation(invitation)
+        return {"token": token.encode(), "expires": token.expiry}
+
+    async def down(self) -> None:
+        """Begin to stop."""
+        self._stop()
+
+
+def _path(path: Path | None) -> PathStatus | None:
+    if path is None:
+        return None
+    direct = path.kind is PathKind.DIRECT
+    via: NodeId | None = path.relay
+    return {
+        "kind": path.kind.value,
+        "endpoint": format_endpoint(path.endpoint) if direct else None,
+        "via": None if via is None else via.hex(),
+        "rtt_ms": None if path.srtt is None else round(path.srtt * 1e3, 3),
+        "loss": round(path.loss, 4),
+    }
+
+
+def _matched(text: str, node: str, name: str) -> str:
+    if text.lower() == node:
+        return "id"
+    return "name" if text == name else "address"

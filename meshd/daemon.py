@@ -1,0 +1,283 @@
+"""The daemon: opens what a node needs of its host, runs the pump, and closes in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import random
+import signal
+import time
+from collections.abc import Coroutine, Sequence
+from pathlib import Path
+
+from gossip import DecodeError, GossipConfig, Record
+from gossip.records import decode as decode_record
+from meshd.backend import NodeBackend
+from meshd.config import Config
+from meshd.host import log, netlink
+from meshd.host.listeners import UnixListener, open_tcp
+from meshd.host.storage import Storage
+from meshd.host.tun import Tun
+from meshd.host.udp import UdpSockets, local_addresses
+from meshd.node import outputs
+from meshd.node.errors import LocalError
+from meshd.node.identity import Identity
+from meshd.node.node import Node
+from meshd.node.outputs import Output
+from meshd.node.state import NodeConfig
+from meshd.node.wire import Endpoint
+from meshd.pump import Pump
+
+RECORDS_DELAY = 1.0
+"""Seconds that changed records may wait to be written, so that a burst is one write."""
+CLOCK_INTERVAL = 30.0
+"""Seconds between two looks at the wall clock and at the host's addresses."""
+RESOLVE_AGAIN = 60.0
+
+_log = logging.getLogger("meshd")
+
+
+def run(config: Config, storage: Storage, socket_path: Path) -> int:
+    """Run a node until it is told to stop; the process's exit code. Raises LocalError."""
+    storage.lock()
+    identity = storage.load_identity(time.time())
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(Daemon(config, storage, identity, socket_path).serve())
+    return 0
+
+
+class Daemon:
+    """One node on one host."""
+
+    def __init__(
+        self, config: Config, storage: Storage, identity: Identity, socket_path: Path
+    ) -> None:
+        self._config = config
+        self._storage = storage
+        self._identity = identity
+        self._socket_path = socket_path
+        self._stopping = asyncio.Event()
+        self._notices: list[str] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._saving: asyncio.TimerHandle | None = None
+        self._routes: frozenset[str] = frozenset()
+        self._routes_wanted: frozenset[str] = frozenset()
+        self._routes_lock = asyncio.Lock()
+
+    async def serve(self) -> None:
+        """Open everything, run until told to stop, close everything. Raises LocalError."""
+        config = self._config
+        self._auth_log = log.AuthLog(config.logging.auth_file)
+        self._notices += [*config.notices(), *self._auth_log.missing]
+        with contextlib.ExitStack() as stack:
+            listener = UnixListener(self._socket_path)
+            stack.callback(listener.close)
+            self._udp = UdpSockets.open(
+                config.listen_port, want_gso=config.offload.gso, want_gro=config.offload.gro
+            )
+            stack.callback(self._udp.close)
+            self._tun = Tun.open(config.tun.name, want_offloads=config.offload.tun)
+            stack.callback(self._tun.close)
+            await self._configure_tun()
+            self._node = self._make_node()
+            self._pump = Pump(self._node, self._tun, self._udp, self._perform)
+            self._backend = NodeBackend(
+                self._node,
+                self._pump,
+                self._storage,
+                self._all_notices,
+                self._stopping.set,
+                self._own_endpoints,
+            )
+            self._pump.start()
+            stack.callback(self._pump.stop)
+            self._watch()
+            self._signals()
+            await self._serve_api(listener)
+            self._close()
+
+    # Opening
+
+    async def _configure_tun(self) -> None:
+        mesh = self._identity.mesh
+        addresses = [
+            f"{address}/{mesh.cidr.prefixlen if address.version == 4 else 64}"
+            for address in self._identity.certificate.addresses
+        ]
+        self._notices += await netlink.configure_tun(
+            self._tun.name, addresses, self._config.tun.mtu
+        )
+
+    def _make_node(self) -> Node:
+        config, storage, now = self._config, self._storage, time.time()
+        profile = GossipConfig.wan() if config.gossip.profile == "wan" else GossipConfig.lan()
+        node_config = NodeConfig(
+            gossip=profile,
+            vnet_header=self._tun.vnet_header,
+            segmentation="tso4" in self._tun.offloads,
+            udp_segmentation="uso" in self._tun.offloads,
+            endpoints=self._resolved(config.network.endpoints),
+            max_peers=config.performance.max_peers,
+            routes=tuple(str(route) for route in self._identity.certificate.routes),
+        )
+        node = Node(
+            self._identity,
+            node_config,
+            random.Random(os.urandom(16)),
+            os.urandom,
+            asyncio.get_running_loop().time(),
+            now,
+            storage.load_sequence(now),
+            storage.load_handshake_counter(),
+            self._stored_records(),
+            storage.invitations(),
+        )
+        for notice in storage.drain_notices():
+            _log.warning("%s", notice)
+            self._notices.append(notice)
+        return node
+
+    def _stored_records(self) -> list[Record]:
+        records = []
+        for data in self._storage.load_records():
+            with contextlib.suppress(DecodeError):
+                records.append(decode_record(data))
+        return records
+
+    def _resolved(self, named: Sequence[tuple[str, int | None]]) -> tuple[Endpoint, ...]:
+        """The entries that are addresses already; the port is ours where none stands."""
+        return tuple(
+            (host, port or self._udp.port)
+            for host, port in named
+            if host.replace(".", "").isdigit() or ":" in host
+        )
+
+    async def _serve_api(self, listener: UnixListener) -> None:
+        from meshd.host.api import ApiServer  # late: importing aiohttp costs 0.3 s and 15 MB
+
+        listen = self._config.api.listen
+        public = open_tcp(*listen) if listen is not None else None
+        server = ApiServer(self._backend, listener.socket, public, self._config.api.hosts)
+        await server.start()
+        _log.info("%s is up", self._identity.name)
+        try:
+            await self._stopping.wait()
+        finally:
+            await server.stop()
+
+    def _signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._stopping.set)
+
+    # Running
+
+    def _watch(self) -> None:
+        """Look at the wall clock and at our addresses, now and every half minute."""
+        loop = asyncio.get_running_loop()
+        self._node.set_clock(time.time(), loop.time())
+        endpoints = [(address, self._udp.port) for address in self._underlay_addresses()]
+        self._node.set_local_endpoints(endpoints, loop.time())
+        self._pump.settle()
+        loop.call_later(CLOCK_INTERVAL, self._watch)
+
+    def _underlay_addresses(self) -> list[str]:
+        own = {str(address) for address in self._identity.certificate.addresses}
+        return [address for address in local_addresses() if address not in own]
+
+    def _own_endpoints(self) -> tuple[Endpoint, ...]:
+        """Where a joiner may reach us: named, seen by peers, local."""
+        state = self._node.state
+        known = (*state.config.endpoints, *state.reflexive, *state.local_endpoints)
+        return tuple(dict.fromkeys(known))
+
+    def _all_notices(self) -> list[str]:
+        return [*self._notices, *self._tun.missing, *self._udp.missing]
+
+    def _perform(self, output: Output) -> None:
+        """Do one output. Raises OSError when it must stop what follows it."""
+        try:
+            self._perform_output(output)
+        except LocalError as error:
+            self._backend.failing = str(error)
+            _log.error("%s", error)
+            raise OSError(str(error)) from error
+
+    def _perform_output(self, output: Output) -> None:
+        storage = self._storage
+        match output:
+            case outputs.PersistSequence(value):
+                storage.save_sequence(value)
+            case outputs.PersistCounter(value):
+                storage.save_handshake_counter(value)
+            case outputs.PersistInvitation(invitation):
+                storage.save_invitation(invitation, time.time())
+            case outputs.PersistLedger():
+                if self._identity.issuer is not None:
+                    storage.save_ledger(self._identity.issuer)
+            case outputs.PersistRecords():
+                if self._saving is None:
+                    loop = asyncio.get_running_loop()
+                    self._saving = loop.call_later(RECORDS_DELAY, self._save_records)
+            case outputs.RoutesChanged(prefixes):
+                self._routes_wanted = frozenset(prefixes)
+                self._start(self._follow_routes())
+            case outputs.PeerChanged(peer, name, event):
+                _log.info("%s (%s): %s", name, peer.hex()[:8], event)
+            case outputs.AuthFailure(reason, source):
+                self._auth_failed(reason, source)
+            case outputs.Pong():
+                self._backend.answered(output)
+            case _:
+                raise AssertionError(f"the pump does {type(output).__name__}")
+
+    def _auth_failed(self, reason: str, source: Endpoint | None) -> None:
+        event = log.AuthEvent.AUTHENTICATION
+        if reason.startswith("certificate"):
+            event = log.AuthEvent.CERTIFICATE
+        elif reason.startswith("invitation"):
+            event = log.AuthEvent.CREDENTIALS
+        address = source[0] if source is not None else ""
+        self._auth_log.write(event, reason, address, proven=source is not None)
+
+    def _save_records(self) -> None:
+        self._saving = None
+        try:
+            self._storage.save_records([record.encode() for record in self._node.records()])
+            self._backend.failing = None
+        except LocalError as error:
+            self._backend.failing = str(error)
+            _log.error("%s", error)
+
+    async def _follow_routes(self) -> None:
+        """Make the kernel's routes into the TUN those that members offer."""
+        async with self._routes_lock:
+            gone = self._routes - self._routes_wanted
+            new = self._routes_wanted - self._routes
+            if not gone and not new:
+                return
+            self._routes = self._routes_wanted
+            try:
+                await netlink.remove_routes(self._tun.name, sorted(gone))
+                refused = await netlink.add_routes(self._tun.name, sorted(new))
+            except LocalError as error:
+                refused = [str(error)]
+            for sentence in refused:
+                _log.warning("%s", sentence)
+
+    def _start(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _close(self) -> None:
+        """Say goodbye, and keep what was learnt."""
+        self._node.close(asyncio.get_running_loop().time())
+        self._pump.settle()
+        if self._saving is not None:
+            self._saving.cancel()
+        self._save_records()
+        self._auth_log.close()
+        _log.info("%s is down", self._identity.name)

@@ -1,0 +1,160 @@
+"""The asyncio pump: what the sockets and the TUN bring goes into the node, what comes out leaves.
+
+One callback for each direction, one timer for everything that waits. Each turn is bounded, so
+that neither direction starves the other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+from collections.abc import Callable
+
+from meshd.host.tun import Tun
+from meshd.host.udp import UdpSockets
+from meshd.node.node import Node
+from meshd.node.outputs import ForwardBatch, Output, SendDatagram, SendFrame
+from meshd.node.wire import Batch, Endpoint, Frame
+
+TUN_TURN = 64
+"""Packets read from the TUN in one turn."""
+UDP_TURN = 8
+"""Receives from a socket in one turn, each up to 64 KB."""
+RECEIVE_SIZE = 65_536
+
+
+class Pump:
+    """Moves bytes between one node, its TUN and its sockets until `stop`.
+
+    `perform` does whatever output is no datagram and no packet; if it raises OSError, what stands
+    behind that output is dropped: nothing may leave that rests on it.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        tun: Tun,
+        udp: UdpSockets,
+        perform: Callable[[Output], None],
+    ) -> None:
+        self._node = node
+        self._tun = tun
+        self._udp = udp
+        self._perform = perform
+        self._loop = asyncio.get_running_loop()
+        self._buffer = memoryview(bytearray(RECEIVE_SIZE))
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = float("inf")
+        self.bytes_sent = 0
+        self.packets_sent = 0
+        self.bytes_received = 0
+        self.packets_received = 0
+
+    def start(self) -> None:
+        """Listen to the TUN and the sockets."""
+        self._loop.add_reader(self._tun.fd, self._on_tun)
+        for sock in self._udp.sockets:
+            self._loop.add_reader(sock.fileno(), self._on_udp, sock)
+        self.settle()
+
+    def stop(self) -> None:
+        """Listen no more; what the node still has to say may be sent with `settle` before."""
+        self._loop.remove_reader(self._tun.fd)
+        for sock in self._udp.sockets:
+            self._loop.remove_reader(sock.fileno())
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _on_tun(self) -> None:
+        node, outbound, read = self._node, self._node.outbound, self._tun.read_into
+        now = self._loop.time()
+        for _ in range(TUN_TURN):
+            size = read(outbound.space)
+            if not size:
+                break
+            self.bytes_sent += size
+            self.packets_sent += 1
+            frame = outbound.add(size, now)
+            if frame is not None:
+                self._send_frame(frame)
+        frame = outbound.flush(now)
+        if frame is not None:
+            self._send_frame(frame)
+        if outbound.waiting is not None:
+            node.connect_waiting(now)
+            self.settle()
+
+    def _on_udp(self, sock: socket.socket) -> None:
+        node, buffer, write = self._node, self._buffer, self._tun.write
+        receive = self._udp.receive_into
+        now = self._loop.time()
+        for _ in range(UDP_TURN):
+            received = receive(sock, buffer)
+            if received is None:
+                break
+            size, segment, source = received
+            if not size:
+                continue
+            for packet in node.receive(buffer[:size], segment, source, now):
+                self.bytes_received += len(packet)
+                self.packets_received += 1
+                if not write(packet):
+                    node.state.drops["tun"] += 1
+            if node.pending:
+                self._drain()
+        self._arm()
+
+    def _on_timer(self) -> None:
+        self._timer_at = float("inf")
+        self._node.handle_timer(self._loop.time())
+        self.settle()
+
+    def settle(self) -> None:
+        """After any other input to the node: do what it asks, set the timer anew."""
+        if self._node.pending:
+            self._drain()
+        self._arm()
+
+    def _arm(self) -> None:
+        wakeup = self._node.next_wakeup()
+        if wakeup is None or wakeup.at >= self._timer_at:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_at = wakeup.at
+        self._timer = self._loop.call_at(wakeup.at, self._on_timer)
+
+    def _drain(self) -> None:
+        for output in self._node.drain():
+            match output:
+                case SendFrame(frame):
+                    self._send_frame(frame)
+                case SendDatagram(payload, endpoint):
+                    code = self._udp.send([payload], len(payload), 1, endpoint, 1)
+                    if code:
+                        self._send_failed(endpoint, code)
+                case ForwardBatch(batch):
+                    self._forward(batch)
+                case _:
+                    try:
+                        self._perform(output)
+                    except OSError:
+                        return
+
+    def _send_frame(self, frame: Frame) -> None:
+        code = self._udp.send(frame.parts, frame.segment_size, frame.count, frame.endpoint)
+        if code:
+            self._send_failed(frame.endpoint, code)
+
+    def _forward(self, batch: Batch) -> None:
+        data, step = batch.data, batch.segment_size
+        parts = [data[at : at + step] for at in range(0, len(data), step)]
+        code = self._udp.send(parts, step, len(parts), batch.endpoint, 1)
+        if code:
+            self._send_failed(batch.endpoint, code)
+
+    def _send_failed(self, endpoint: Endpoint, code: int) -> None:
+        reason = os.strerror(code)
+        self._node.send_failed(endpoint, reason, code == errno.EMSGSIZE, self._loop.time())
