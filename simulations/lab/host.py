@@ -28,6 +28,11 @@ def meshd_command() -> list[str]:
     return [str(script)] if script.exists() else [sys.executable, "-m", "meshd.cli"]
 
 
+def environment() -> dict[str, str]:
+    """The caller's environment without the variables that would override every node.toml."""
+    return {key: value for key, value in os.environ.items() if not key.startswith("AEGISRAY_")}
+
+
 @dataclass(frozen=True, slots=True)
 class Finished:
     """A verb that has ended: its exit code and what it printed."""
@@ -99,7 +104,12 @@ class Host:
         line = self.command(*arguments, prefix=prefix)
         try:
             done = subprocess.run(
-                line, input=text or "", capture_output=True, text=True, timeout=timeout_s
+                line,
+                input=text or "",
+                capture_output=True,
+                text=True,
+                timeout=timeout_s,
+                env=environment(),
             )
         except subprocess.TimeoutExpired as error:
             raise LabError(f"{self.name}: meshd {arguments[0]} hung for {timeout_s:g} s") from error
@@ -115,7 +125,8 @@ class Host:
     def start(self, *, prefix: Sequence[str] = ()) -> None:
         """Start the daemon and return at once; `wait_up` waits for it."""
         with self.log.open("ab") as log:
-            self.daemon = self.lab.popen(self.command("up", prefix=prefix), output=log)
+            line = self.command("up", prefix=prefix)
+            self.daemon = self.lab.popen(line, output=log, env=environment())
 
     def wait_up(self, deadline_s: float = 10.0) -> dict[str, Any]:
         """Wait until ``status`` succeeds and return it; LabError at once if the daemon ended."""

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from simulations.lab.host import Host, addresses
+from simulations.lab.host import Host, addresses, environment
 from simulations.lab.ping import Pinger
 from simulations.lab.waiting import LabError, wait_until
 
@@ -80,7 +80,8 @@ def wait_connected(hosts: Sequence[Host], deadline_s: float = 20.0) -> dict[str,
 def _start_join(host: Host, token: str) -> subprocess.Popen[bytes]:
     """Start ``meshd join -`` and hand it the token on stdin, where no process list shows it."""
     with host.log.open("ab") as log:
-        process = host.lab.popen(host.command("join", "-"), stdin=subprocess.PIPE, output=log)
+        line = host.command("join", "-")
+        process = host.lab.popen(line, stdin=subprocess.PIPE, output=log, env=environment())
     if process.stdin is not None:
         with contextlib.suppress(BrokenPipeError), process.stdin:  # its exit code says why it ended
             process.stdin.write(token.encode() + b"\n")
