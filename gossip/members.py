@@ -63,14 +63,21 @@ class Peer:
     heard_at: float = float("-inf")
     srtt: float | None = None
     rttvar: float = 0.0
-    accusers: dict[NodeId, bytes] = field(default_factory=dict)
-    """Accusers of the current sequence, and their encoded accusations."""
+    accusers: dict[NodeId, bool] = field(default_factory=dict)
+    """Accusers of the current sequence, in order; each counts once."""
+    charge: bytes | None = None
+    """This node's own accusation of the current sequence, as an item."""
     confirmations: int = 0
     suspected_at: float = 0.0
     failed_at: float = float("-inf")
     """When this node's own probe of it last failed."""
     answered_at: float = float("-inf")
     """When it was last told where it stands here (rate limit)."""
+
+    @property
+    def is_live(self) -> bool:
+        """Alive or suspect: probed, told news, counted."""
+        return self.state in (MemberState.ALIVE, MemberState.SUSPECT)
 
     def snapshot(self) -> Member:
         """The value that callers see."""
@@ -104,7 +111,7 @@ def state_after_record(record: Record, peer: Peer | None, seen: MemberState) -> 
 def accusation_counts(sequence: int, accuser: NodeId, peer: Peer, limit: int) -> bool:
     """Whether an accusation of `peer` at `sequence` says anything new."""
     return (
-        peer.state in (MemberState.ALIVE, MemberState.SUSPECT)
+        peer.is_live
         and sequence == peer.sequence
         and accuser != peer.id
         and accuser not in peer.accusers
@@ -178,7 +185,7 @@ class MemberTable:
         return [live[index] for index in drawn if live[index] != exclude][:count]
 
     def _index(self, peer: Peer) -> None:
-        if peer.state in (MemberState.ALIVE, MemberState.SUSPECT):
+        if peer.is_live:
             if peer.id not in self._live_index:
                 self._live_index[peer.id] = len(self._live)
                 self._live.append(peer.id)

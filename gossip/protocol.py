@@ -1,21 +1,67 @@
-"""The gossip protocol of one node."""
+"""The gossip of one node: SWIM with Lifeguard, signed records, anti-entropy. Composes the parts.
+
+    receive(message) -+                    +-> prober       who is there
+    handle_timer -----+-> GossipProtocol --+-> suspects     who may be dead, and who is
+    publish, join ----+        |           +-> intake       records and accusations of others
+                               |           +-> own          this node's records
+                               |           +-> sync         what dissemination missed
+                               v           +-> healer       seeds, the dead, the lost
+                            drain(): list[Output]
+
+Three kinds of input drive it: a message, a deadline, a call. Time is an argument (monotonic
+seconds), choices come from the `Random` that is handed in: equal inputs give equal outputs.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from random import Random
+from typing import Final
 
+from gossip import messages, records
+from gossip.antientropy import Synchroniser
 from gossip.authority import Authority
 from gossip.config import GossipConfig
+from gossip.core import Core
+from gossip.errors import GossipError
 from gossip.events import Output, Wakeup
-from gossip.ids import NodeId
-from gossip.members import Member
-from gossip.records import Record
+from gossip.healing import Healer
+from gossip.ids import KEY_SIZE, NODE_ID_SIZE, NodeId
+from gossip.intake import Intake
+from gossip.members import Member, MemberState
+from gossip.messages import (
+    Ack,
+    Body,
+    Buckets,
+    Entries,
+    Gossip,
+    Nack,
+    Ping,
+    PingRequest,
+    Records,
+    Want,
+)
+from gossip.own import OwnRecords
+from gossip.probing import Prober
+from gossip.records import Record, RecordKind
 from gossip.statistics import GossipStatistics
+from gossip.suspects import Suspects
+from gossip.timers import Timer
+
+MAX_TIMERS: Final = 256
+"""Deadlines served by one `handle_timer`; the rest are due at once again."""
+
+_FAREWELLS: Final = 16
+"""Members who are told at once that this node leaves."""
 
 
 class GossipProtocol:
-    """Inputs are calls, outputs are what `drain()` returns; drain after every input."""
+    """Inputs are calls, outputs are what `drain()` returns; drain after every input.
+
+    `identity` and `key` are this node's own; `key` (32 bytes) is opaque here. `first_sequence` is
+    one more than the last `SequenceChanged` of an earlier life, or 1: if that was lost, others
+    hold this node's newer records and show them, and it goes on above those.
+    """
 
     def __init__(
         self,
@@ -27,64 +73,251 @@ class GossipProtocol:
         now: float,
         first_sequence: int,
     ) -> None:
-        raise NotImplementedError
+        if len(identity) != NODE_ID_SIZE or len(key) != KEY_SIZE:
+            raise ValueError(f"an identity has {NODE_ID_SIZE} bytes, a key {KEY_SIZE}")
+        if first_sequence < 1:
+            raise ValueError("sequences begin at 1")
+        core = Core(identity, key, config, authority, rng)
+        self._core = core
+        self._prober = Prober(core)
+        self._suspects = Suspects(core, self._prober)
+        self._own = OwnRecords(core, first_sequence)
+        self._intake = Intake(core, self._own, self._prober, self._suspects)
+        self._sync = Synchroniser(core, now)
+        self._healer = Healer(core, self._sync, now)
+        self._has_left = False
+        self._revivals = 0
+        core.timers.schedule(Timer.PROBE, now + config.probe_period * rng.random())
+        core.timers.schedule(Timer.SYNC, now + config.sync_interval_max * rng.random())
+
+    # Inputs
 
     def receive(self, message: bytes, sender: NodeId, now: float) -> None:
-        """A message from an authenticated `sender`. Raises `GossipError`; then nothing changed."""
-        raise NotImplementedError
+        """A message that `sender` is proved to have sent. Raises `GossipError`.
+
+        Where it raises, nothing but a counter changed, and the sender misbehaves: honest nodes
+        verify before they pass on.
+        """
+        core = self._core
+        try:
+            if sender == core.identity:
+                raise GossipError("own-message")
+            envelope = messages.decode(message)
+            items = self._intake.verify(envelope.items)
+        except GossipError as error:
+            core.counters.refuse(error.reason)
+            raise
+        core.counters.messages_received += 1
+        core.counters.bytes_received += len(message)
+        if self._has_left:
+            return
+        spread = not (self._sync.joining and isinstance(envelope.body, Records))
+        self._intake.apply(items, now, spread)
+        self._heard(sender, now)
+        self._healer.met(sender, envelope.sequence, now)
+        self._dispatch(envelope.body, sender, now)
+        self._welcome_revived(now)
 
     def handle_timer(self, now: float) -> None:
-        """Do what is due. Early or late calls do no harm."""
-        raise NotImplementedError
-
-    def next_wakeup(self) -> Wakeup | None:
-        """When to call `handle_timer` next; ask again after every input."""
-        raise NotImplementedError
-
-    def drain(self) -> list[Output]:
-        """What is to be done, in order; each value comes out once."""
-        raise NotImplementedError
+        """Do what is due. Early and late calls do no harm."""
+        for _ in range(MAX_TIMERS):
+            due = self._core.timers.pop_due(now)
+            if due is None:
+                return
+            self._serve(due[1], due[0], due[2], now)
 
     def publish(self, kind: int, body: bytes, now: float) -> Record:
-        """Sign and spread this node's own record. Raises `GossipError` for a body too large."""
-        raise NotImplementedError
+        """Sign, keep and spread this node's own record; every call uses a new sequence.
+
+        Raises `GossipError` ("record-oversized", "record-malformed", "sequence-exhausted").
+        """
+        return self._own.publish(kind, body, now)
 
     def withdraw(self, kind: int, now: float) -> Record | None:
-        """Replace this node's own record by its tombstone, if there is one."""
-        raise NotImplementedError
+        """Replace this node's own record by its tombstone; None if there is nothing to replace."""
+        held = self.record(self._core.identity, kind)
+        if held is None or held.withdrawn:
+            return None
+        return self._own.publish(kind, b"", now, withdrawn=True)
 
     def join(self, seeds: Sequence[NodeId], now: float) -> None:
-        """Contact these nodes, and retry them for ever."""
-        raise NotImplementedError
+        """Contact these members at once, and again whenever they are none. They may be unknown."""
+        self._healer.join(seeds, now)
 
-    def restore(self, records: Sequence[Record], now: float) -> None:
-        """Records from disk: members known but unproven (dead until somebody shows otherwise)."""
-        raise NotImplementedError
+    def restore(self, restored: Sequence[Record], now: float) -> None:
+        """Records from disk. Their subjects are `DEAD` until somebody shows that they live.
+
+        They are tried soon. A record that does not verify, or is not admitted, is left out.
+        """
+        for record in restored:
+            if not self._verified(record):
+                continue
+            if record.subject == self._core.identity:
+                self._own.resume_above(record.sequence)
+            else:
+                self._intake.record(record, MemberState.DEAD, now, spread=False)
+        self._healer.begin_burst(now)
 
     def accept(self, record: Record, now: float) -> bool:
-        """A record that came by another way. Whether it is now held; raises nothing."""
-        raise NotImplementedError
+        """A record that came by another way, of a node that lives. Whether it is now held."""
+        if not self._verified(record):
+            self._core.counters.refuse("record-signature")
+            return False
+        self._intake.record(record, MemberState.ALIVE, now, spread=True)
+        self._welcome_revived(now)
+        return self.record(record.subject, record.kind) == record
 
     def heard(self, peer: NodeId, now: float) -> None:
         """Authenticated traffic of `peer` arrived: it lives. Cheap enough for every packet."""
-        raise NotImplementedError
+        known = self._core.members.get(peer)
+        if known is not None and not self._has_left:
+            self._heard(peer, now)
+            self._healer.remind(known, now)
 
     def leave(self, now: float) -> None:
-        """Withdraw the MEMBER record and tell others; nothing but the telling happens after."""
-        raise NotImplementedError
+        """Withdraw the MEMBER record and tell others; after that, only the telling goes on.
+
+        The last messages come out of `drain()` here; `next_wakeup()` is None once all is told.
+        """
+        if self._has_left:
+            return
+        self.withdraw(RecordKind.MEMBER, now)
+        self._has_left = True
+        core = self._core
+        core.timers.clear()
+        for member in core.members.sample(_FAREWELLS, core.rng):
+            core.send(member, Gossip(), news=True)
+        core.wake_gossip(now)
+
+    # Outputs
+
+    def next_wakeup(self) -> Wakeup | None:
+        """When to call `handle_timer` next; ask again after every input."""
+        following = self._core.timers.next()
+        return None if following is None else Wakeup(following[0], following[1].value)
+
+    def drain(self) -> list[Output]:
+        """What is to be done, in order; each value comes out once."""
+        outputs, self._core.outputs = self._core.outputs, []
+        return outputs
 
     def members(self) -> Sequence[Member]:
-        """All the others that are known, without this node itself."""
-        raise NotImplementedError
+        """All others that are known, without this node itself."""
+        return [peer.snapshot() for peer in self._core.members]
+
+    def member(self, node: NodeId) -> Member | None:
+        """One of them."""
+        peer = self._core.members.get(node)
+        return None if peer is None else peer.snapshot()
 
     def record(self, node: NodeId, kind: int) -> Record | None:
-        """The newest record held (this node's own too); a withdrawn one is returned as such."""
-        raise NotImplementedError
+        """The newest record held, this node's own too; a withdrawn one is returned as such."""
+        return self._core.store.get(node, kind)
 
     def records(self) -> list[Record]:
         """All records held, this node's own too."""
-        raise NotImplementedError
+        return list(self._core.store)
 
     def statistics(self) -> GossipStatistics:
         """Numbers of now."""
-        raise NotImplementedError
+        core, counters = self._core, self._core.counters
+        return GossipStatistics(
+            alive=core.members.count(MemberState.ALIVE),
+            suspect=core.members.count(MemberState.SUSPECT),
+            dead=core.members.count(MemberState.DEAD),
+            left=core.members.count(MemberState.LEFT),
+            records=len(core.store),
+            health_multiplier=core.health,
+            isolated=core.guard.isolated,
+            queued=core.news.sizes(),
+            messages_sent=counters.messages_sent,
+            messages_received=counters.messages_received,
+            bytes_sent=counters.bytes_sent,
+            bytes_received=counters.bytes_received,
+            outputs_dropped=counters.outputs_dropped,
+            probes=counters.probes,
+            probes_failed=counters.probes_failed,
+            indirect_probes=counters.indirect_probes,
+            nacks_received=counters.nacks_received,
+            accusations_made=counters.accusations_made,
+            refutations=counters.refutations,
+            verdicts=counters.verdicts,
+            syncs=counters.syncs,
+            equivocations=counters.equivocations,
+            refused=dict(counters.refused),
+        )
+
+    # Helpers
+
+    def _verified(self, record: Record) -> bool:
+        try:
+            return records.verified(self._core.authority, record)
+        except GossipError:
+            return False
+
+    def _heard(self, sender: NodeId, now: float) -> None:
+        self._core.guard.heard()
+        peer = self._core.members.get(sender)
+        if peer is not None:
+            peer.heard_at = max(peer.heard_at, now)
+            self._intake.prove(peer, now)
+
+    def _dispatch(self, body: Body, sender: NodeId, now: float) -> None:
+        match body:
+            case Ping(nonce):
+                digest = self._core.store.digest
+                self._core.send(sender, Ack(nonce, digest), news=True)
+            case Ack(nonce, digest):
+                self._prober.on_ack(nonce, sender, now)
+                self._sync.on_digest(digest, sender, now)
+            case PingRequest(nonce, target):
+                self._prober.on_request(nonce, target, sender, now)
+            case Nack(nonce):
+                self._prober.on_nack(nonce, sender)
+            case Buckets():
+                self._sync.on_buckets(body, sender, now)
+            case Entries():
+                self._sync.on_entries(body, sender, now)
+            case Want():
+                self._sync.on_want(body, sender, now)
+            case Gossip() | Records():
+                pass
+
+    def _serve(self, timer: Timer, due_at: float, about: int | NodeId | None, now: float) -> None:
+        if isinstance(about, int):
+            self._serve_probe(timer, due_at, about, now)
+        elif about is not None:
+            if timer is Timer.SUSPICION:
+                self._suspects.expired(about, due_at, now)
+            else:
+                self._suspects.check(about, now)
+        elif timer is Timer.PROBE:
+            self._prober.next_round(now)
+        elif timer is Timer.GOSSIP:
+            self._core.gossip_round(now)
+        elif timer is Timer.SYNC:
+            self._sync.on_timer(now)
+        elif timer is Timer.JOIN:
+            self._healer.on_join_timer(now)
+        elif timer is Timer.HEAL:
+            self._healer.on_heal_timer(now)
+        else:
+            self._healer.reap(now)
+
+    def _serve_probe(self, timer: Timer, due_at: float, nonce: int, now: float) -> None:
+        if timer is Timer.PROBE_TIMEOUT:
+            self._prober.on_timeout(nonce, now)
+        elif timer is Timer.RELAY:
+            self._prober.on_relay_timeout(nonce)
+        else:
+            failed = self._prober.on_end(nonce, due_at, now)
+            if failed is not None:
+                self._suspects.probe_failed(failed, now)
+                if self._core.guard.evaluate(now):
+                    self._healer.begin_burst(now)
+
+    def _welcome_revived(self, now: float) -> None:
+        """One of the dead is back: the others may be too."""
+        if self._intake.revivals != self._revivals:
+            self._revivals = self._intake.revivals
+            self._healer.begin_burst(now)

@@ -1,0 +1,187 @@
+"""What dissemination missed: two nodes compare what they hold, and each sends what the other lacks.
+
+Every ACK carries a digest of all records. When it differs from ours, and our own news has been
+told, we send the hashes of our buckets; the exchange that follows is drawn in `messages`. Idle
+cost is 8 bytes per ACK, whatever the number of records. All answers are bounded by `sync_burst`
+messages each and `sync_rate` messages per second in all; what did not fit shows in the next digest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from gossip import messages
+from gossip.core import Core
+from gossip.ids import NodeId
+from gossip.messages import BUCKETS, Buckets, Entries, Entry, Ping, Records, Want
+from gossip.records import Record, RecordKind
+from gossip.store import bucket_range
+from gossip.timers import Timer
+
+
+class Synchroniser:
+    """Begins comparisons, and answers those of others."""
+
+    def __init__(self, core: Core, now: float) -> None:
+        self._core = core
+        self._interval = core.config.sync_interval
+        self._next_at = now
+        self._changes = 0
+        self._tokens = float(core.config.sync_rate)
+        self._tokens_at = now
+        self.joining = False
+        """Until what we hold agreed with somebody once, comparisons are frequent."""
+        self._joining_until = now
+
+    def begin_joining(self, now: float) -> None:
+        """Compare often, and spread nothing of what is learnt so: it is old to all others."""
+        self.joining = True
+        self._joining_until = now + 30 * self._core.config.sync_join_interval
+        self._core.timers.schedule(Timer.SYNC, now + self._core.config.sync_join_interval)
+
+    def on_digest(self, digest: int, sender: NodeId, now: float) -> None:
+        """The digest that came with an ACK."""
+        core = self._core
+        if digest == core.store.digest:
+            self.joining = False
+            self._interval = core.config.sync_interval
+            return
+        settled = not len(core.news) or now >= self._next_at + 2 * core.config.sync_interval
+        if now >= self._next_at and settled:
+            self._begin(sender, now)
+
+    def on_timer(self, now: float) -> None:
+        """Compare with somebody though no digest asked for it."""
+        core = self._core
+        self.joining = self.joining and now < self._joining_until
+        partner = core.members.sample(1, core.rng)
+        if partner:
+            self._begin(partner[0], now)
+        pause = core.config.sync_join_interval if self.joining else core.config.sync_interval_max
+        core.timers.schedule(Timer.SYNC, now + pause)
+
+    def greet(self, node: NodeId) -> None:
+        """Show what we hold, and ask for an ACK with the digest of what the other holds."""
+        core = self._core
+        core.counters.syncs += 1
+        own = core.store.get(core.identity, RecordKind.MEMBER)
+        core.send(node, Ping(0), [core.record_item(own)] if own is not None else [])
+        core.send(node, Buckets(core.store.hashes()))
+
+    def on_buckets(self, buckets: Buckets, sender: NodeId, now: float) -> None:
+        """List what we hold where the sender holds something else."""
+        store = self._core.store
+        ours = store.hashes()
+        differing = [i for i in range(BUCKETS) if ours[i] != buckets.hashes[i]]
+        if not differing:
+            return
+        turn = self._core.rng.randrange(len(differing))
+        budget = self._core.config.sync_burst
+        for bucket in differing[turn:] + differing[:turn]:
+            held = store.offered(*bucket_range(bucket, bucket))
+            if buckets.hashes[bucket]:
+                budget -= self._list(bucket, held, sender, budget, now)
+            else:
+                budget -= self._push(held, sender, budget, now)
+            if budget <= 0:
+                return
+
+    def on_entries(self, listing: Entries, sender: NodeId, now: float) -> None:
+        """Ask for what we lack of a listing, and send what it lacks."""
+        core = self._core
+        listed = {(entry.subject, entry.kind): entry for entry in listing.entries}
+        wanted: list[tuple[int, NodeId]] = []
+        for entry in listing.entries:
+            held = core.store.get(entry.subject, entry.kind)
+            if held is None:
+                if not core.store.outdated(entry.subject, entry.kind, entry.sequence):
+                    wanted.append((entry.kind, entry.subject))
+            elif (entry.sequence, entry.tag) > (held.sequence, held.signature[:4]):
+                wanted.append((entry.kind, entry.subject))
+        newer: list[Record] = []
+        for record in core.store.offered(listing.low, listing.high):
+            other = listed.get((record.subject, record.kind))
+            if other is None or (record.sequence, record.signature[:4]) > (
+                other.sequence,
+                other.tag,
+            ):
+                newer.append(record)
+        if wanted and self._take_token(now):
+            room = (core.config.packet_size - messages.HEADER_SIZE) // messages.KEY_SIZE
+            core.send(sender, Want(tuple(wanted[:room])))
+        self._push(newer, sender, core.config.sync_burst, now)
+
+    def on_want(self, want: Want, sender: NodeId, now: float) -> None:
+        """Send the records that were asked for, as far as we hold them."""
+        store = self._core.store
+        held = [store.get(subject, kind) for kind, subject in dict.fromkeys(want.keys)]
+        found = [record for record in held if record is not None]
+        self._push(found, sender, self._core.config.sync_burst, now)
+
+    def _begin(self, partner: NodeId, now: float) -> None:
+        core = self._core
+        if self.joining:
+            self._interval = core.config.sync_join_interval
+            self.greet(partner)
+        else:
+            fruitless = core.store.changes == self._changes
+            longer = min(self._interval * 2, core.config.sync_interval_max)
+            self._interval = longer if fruitless else core.config.sync_interval
+            core.counters.syncs += 1
+            core.send(partner, Buckets(core.store.hashes()))
+        self._changes = core.store.changes
+        self._next_at = now + self._interval
+
+    def _list(self, bucket: int, held: list[Record], to: NodeId, budget: int, now: float) -> int:
+        """Send a bucket's listing in pages that end between subjects; how many were sent."""
+        room = self._core.config.packet_size - messages.HEADER_SIZE - messages.RANGE_SIZE
+        low, last = bucket_range(bucket, bucket)
+        pages: list[list[Entry]] = [[]]
+        for _, group in _by_subject(held):
+            entries = [Entry(r.kind, r.subject, r.sequence, r.signature[:4]) for r in group]
+            if (len(pages[-1]) + len(entries)) * messages.ENTRY_SIZE > room:
+                pages.append([])
+            pages[-1] += entries
+        for sent, page in enumerate(pages):
+            if sent == budget or not self._take_token(now):
+                return budget
+            is_last = sent == len(pages) - 1
+            high = last if is_last else bytes(page[-1].subject)
+            self._core.send(to, Entries(low, high, tuple(page)))
+            low = (int.from_bytes(high, "big") + 1).to_bytes(17, "big")[1:]
+        return len(pages)
+
+    def _push(self, held: Iterable[Record], to: NodeId, budget: int, now: float) -> int:
+        """Send records, as many to a message as fit; how many messages were sent."""
+        core = self._core
+        room = core.config.packet_size - messages.HEADER_SIZE
+        sent, items, size = 0, list[bytes](), 0
+        for record in held:
+            item = core.record_item(record)
+            if size + len(item) > room or len(items) == messages.MAX_ITEMS:
+                if sent == budget or not self._take_token(now):
+                    return budget
+                core.send(to, Records(), items)
+                sent, items, size = sent + 1, [], 0
+            items.append(item)
+            size += len(item)
+        if items and sent < budget and self._take_token(now):
+            core.send(to, Records(), items)
+            sent += 1
+        return sent
+
+    def _take_token(self, now: float) -> bool:
+        rate = self._core.config.sync_rate
+        self._tokens = min(rate, self._tokens + (now - self._tokens_at) * rate)
+        self._tokens_at = now
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
+
+
+def _by_subject(held: list[Record]) -> list[tuple[NodeId, list[Record]]]:
+    groups: dict[NodeId, list[Record]] = {}
+    for record in held:
+        groups.setdefault(record.subject, []).append(record)
+    return list(groups.items())

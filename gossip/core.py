@@ -1,0 +1,139 @@
+"""What the parts of one node's gossip share: who and what is known, and the way out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from random import Random
+
+from gossip import messages
+from gossip.authority import Authority
+from gossip.config import GossipConfig
+from gossip.dissemination import NewsClass, NewsQueue, transmit_limit
+from gossip.events import Output, SendMessage
+from gossip.ids import NodeId
+from gossip.isolation import IsolationGuard
+from gossip.members import MemberState, MemberTable, Peer
+from gossip.messages import Accusation, Body, RecordItem
+from gossip.records import Record, RecordKind
+from gossip.statistics import Counters
+from gossip.store import RecordStore
+from gossip.timers import Timer, Timers
+
+
+class Core:
+    """State only, and the few things that every part does with it."""
+
+    def __init__(
+        self,
+        identity: NodeId,
+        key: bytes,
+        config: GossipConfig,
+        authority: Authority,
+        rng: Random,
+    ) -> None:
+        self.identity = identity
+        self.key = key
+        self.config = config
+        self.authority = authority
+        self.rng = rng
+        self.members = MemberTable()
+        self.store = RecordStore(config.max_members)
+        self.news = NewsQueue(config.queue_limit)
+        self.timers = Timers()
+        self.guard = IsolationGuard(config, self.members)
+        self.counters = Counters()
+        self.outputs: list[Output] = []
+        self.health = 0
+        """Lifeguard's local health multiplier: 0 is healthy."""
+        self.sequence = 0
+        """Of this node's own MEMBER record; 0 before it has one."""
+        self._last_round = float("-inf")
+
+    def send(self, to: NodeId, body: Body, items: Sequence[bytes] = (), news: bool = False) -> None:
+        """Queue one message; with `news`, its free room is filled with what is to be spread."""
+        if len(self.outputs) >= self.config.max_outputs:
+            self.counters.outputs_dropped += 1
+            return
+        if news and len(self.news):
+            size = messages.body_size(body) + sum(map(len, items))
+            limit = transmit_limit(self.config.retransmit_multiplier, self.members.live + 1)
+            slots = messages.MAX_ITEMS - len(items)
+            items = [*items, *self.news.fill(self.config.packet_size - size, limit, slots)]
+        payload = messages.encode(self.sequence, body, items)
+        self.counters.messages_sent += 1
+        self.counters.bytes_sent += len(payload)
+        self.outputs.append(SendMessage(to, payload))
+
+    def adjust_health(self, change: int) -> None:
+        """Move the local health multiplier within its bounds."""
+        self.health = min(self.config.health_limit, max(0, self.health + change))
+
+    def state_of(self, node: NodeId) -> MemberState:
+        """How this node sees `node`; itself, and whom it does not know, it takes to be alive."""
+        peer = self.members.get(node)
+        return MemberState.ALIVE if peer is None else peer.state
+
+    def record_item(self, record: Record) -> bytes:
+        """The item that carries `record` and this node's view of its subject."""
+        return messages.encode_item(RecordItem(record, self.state_of(record.subject)))
+
+    def spread_record(self, record: Record, now: float) -> None:
+        """Queue a record as news."""
+        news = NewsClass.OTHER
+        if record.kind == RecordKind.MEMBER:
+            news = NewsClass.MEMBERSHIP
+        elif record.kind == RecordKind.ROUTES:
+            news = NewsClass.ROUTES
+        self._spread(news, (record.kind, record.subject), self.record_item(record), now)
+
+    def spread_accusation(self, accusation: Accusation, now: float) -> None:
+        """Queue an accusation as news."""
+        key = (accusation.subject, accusation.accuser)
+        self._spread(NewsClass.MEMBERSHIP, key, messages.encode_item(accusation), now)
+
+    def buddy_items(self, peer: Peer) -> list[bytes]:
+        """Lifeguard's buddy system: what is held against `peer` goes first into a message to it.
+
+        It is under our own name: the accusers may be strangers to a peer that begins anew.
+        """
+        accused = peer.state is MemberState.SUSPECT or peer.condemned
+        if not accused or peer.state is MemberState.LEFT:
+            return []
+        if peer.charge is None:
+            charge = messages.accuse(self.authority, self.identity, peer.id, peer.sequence)
+            peer.charge = messages.encode_item(charge)
+        return [peer.charge]
+
+    def gossip_round(self, now: float) -> None:
+        """Send news to a few members at random, and to one of the recently dead."""
+        self._last_round = now
+        targets = self.members.sample(self.config.gossip_fanout, self.rng)
+        dead = self._recently_dead(now)
+        if dead and self.rng.random() < len(dead) / (len(dead) + self.members.live):
+            targets.append(self.rng.choice(dead))
+        for target in targets:
+            if not len(self.news):
+                return
+            self.send(target, messages.Gossip(), news=True)
+        if targets and len(self.news):
+            self.timers.schedule(Timer.GOSSIP, now + self.config.gossip_interval)
+
+    def _spread(self, news: NewsClass, key: object, item: bytes, now: float) -> None:
+        self.news.add(news, key, item)
+        self.wake_gossip(now)
+
+    def wake_gossip(self, now: float) -> None:
+        """See that a round comes, if there is news and somebody to tell."""
+        if len(self.news) and self.members.live and not self.timers.pending(Timer.GOSSIP):
+            at = max(now, self._last_round + self.config.gossip_interval)
+            self.timers.schedule(Timer.GOSSIP, at)
+
+    def _recently_dead(self, now: float) -> list[NodeId]:
+        if not self.members.count(MemberState.DEAD):
+            return []
+        since = now - self.config.gossip_to_dead
+        return [
+            peer.id
+            for peer in self.members.in_state(MemberState.DEAD)
+            if peer.condemned and peer.since >= since
+        ]

@@ -1,0 +1,215 @@
+"""SWIM's probes: round robin in random order, then k others, with Lifeguard's care for oneself.
+
+    A                       target      helpers (k)
+    |-- PING n ---------------->|           |      at 0
+    |   (no ACK n within srtt + 4 rttvar)   |
+    |-- PING_REQUEST n, target ------------>|      at the timeout
+    |                           |<- PING m -|
+    |<- ACK n, or NACK n -------------------|      a NACK at 0.8 * probe_timeout_max
+    |   (nothing from the target by the end of the period: the probe failed)
+
+Period and timeout stretch by (1 + health), where health is Lifeguard's local multiplier: a failed
+probe whose helpers were silent too speaks against us, not against the target.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from gossip.core import Core
+from gossip.ids import NodeId
+from gossip.messages import Ack, Nack, Ping, PingRequest
+from gossip.timers import Timer
+
+NACK_AT: Final = 0.8
+"""Of probe_timeout_max: when a helper gives up (the value of swift-cluster-membership)."""
+
+MAX_CHECKS: Final = 64
+"""Probes outside the round robin at a time."""
+
+
+@dataclass(slots=True)
+class _Probe:
+    target: NodeId
+    started_at: float
+    is_check: bool
+    helpers: dict[NodeId, bool] = field(default_factory=dict)
+    """Those asked, and whether they sent a nack."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Relayed:
+    requester: NodeId
+    nonce: int
+    target: NodeId
+
+
+class Prober:
+    """Begins probes, and says of each that ends without an answer who failed it."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._order: list[NodeId] = []
+        self._position = 0
+        self._nonce = core.rng.getrandbits(32)
+        self._probes: dict[int, _Probe] = {}
+        self._relayed: dict[int, _Relayed] = {}
+
+    @property
+    def interval(self) -> float:
+        """Seconds from one probe to the next: the period, stretched by poor health."""
+        return self._core.config.probe_period * (1 + self._core.health)
+
+    def insert(self, node: NodeId) -> None:
+        """A new member: at a random place of the order, so that joiners are not all last."""
+        place = self._core.rng.randint(self._position, len(self._order))
+        self._order.insert(place, node)
+
+    def next_round(self, now: float) -> None:
+        """Probe the next member, and set the time of the one after."""
+        target = self._next_target()
+        interval = self.interval
+        if target is not None:
+            self._start(target, now, interval, is_check=False)
+        self._core.timers.schedule(Timer.PROBE, now + interval)
+
+    def check(self, target: NodeId, now: float) -> bool:
+        """Probe `target` out of turn; whether such a probe is now under way."""
+        if any(probe.target == target for probe in self._probes.values()):
+            return True
+        if len(self._probes) > MAX_CHECKS:
+            return False
+        self._start(target, now, self.interval, is_check=True)
+        return True
+
+    def on_timeout(self, nonce: int, now: float) -> None:
+        """No direct answer in time: ask k others, unless it was heard otherwise."""
+        probe = self._probes.get(nonce)
+        if probe is None or self._heard_since(probe):
+            return
+        core = self._core
+        helpers = core.members.sample(core.config.indirect_probes, core.rng, probe.target)
+        probe.helpers = dict.fromkeys(helpers, False)
+        for helper in helpers:
+            core.counters.indirect_probes += 1
+            core.send(helper, PingRequest(nonce, probe.target), news=True)
+
+    def on_end(self, nonce: int, due_at: float, now: float) -> NodeId | None:
+        """The period is over; the target, if the probe failed."""
+        probe = self._probes.pop(nonce, None)
+        core = self._core
+        if probe is None or core.members.get(probe.target) is None:
+            return None
+        if self._heard_since(probe):
+            core.adjust_health(-1)
+            return None
+        if now - due_at > core.config.probe_period / 2:
+            # We come late ourselves: an answer may lie unread. It says nothing of the target.
+            core.adjust_health(1)
+            return None
+        if not probe.is_check:
+            nacks = sum(probe.helpers.values())
+            core.adjust_health(len(probe.helpers) - nacks if probe.helpers else 1)
+            if not nacks:
+                core.guard.probe_failed()
+        core.counters.probes_failed += 1
+        return probe.target
+
+    def on_ack(self, nonce: int, sender: NodeId, now: float) -> None:
+        """An answer, from the target or from a helper, to a probe of ours or one we relay."""
+        relayed = self._relayed.get(nonce)
+        if relayed is not None and relayed.target == sender:
+            del self._relayed[nonce]
+            self._core.timers.cancel(Timer.RELAY, nonce)
+            self._answer(relayed.requester, relayed.nonce)
+            return
+        probe = self._probes.get(nonce)
+        if probe is None:
+            return
+        peer = self._core.members.get(probe.target)
+        if peer is None or (sender != probe.target and sender not in probe.helpers):
+            return
+        if sender == probe.target:
+            peer.measure(max(0.0, now - probe.started_at))
+        peer.heard_at = max(peer.heard_at, now)
+        self._core.adjust_health(-1)
+        self._finish(nonce)
+
+    def on_nack(self, nonce: int, sender: NodeId) -> None:
+        """A helper is there, and had no answer either."""
+        probe = self._probes.get(nonce)
+        if probe is not None and sender in probe.helpers and not probe.helpers[sender]:
+            probe.helpers[sender] = True
+            self._core.counters.nacks_received += 1
+
+    def on_request(self, nonce: int, target: NodeId, requester: NodeId, now: float) -> None:
+        """Try `target` for somebody. Only known members are tried, and only so many at a time."""
+        core = self._core
+        if target == core.identity:
+            self._answer(requester, nonce)
+            return
+        peer = core.members.get(target)
+        if peer is None:
+            core.send(requester, Nack(nonce))
+            return
+        if len(self._relayed) >= core.config.max_relayed_probes:
+            core.counters.refuse("relayed-probes-full")
+            return
+        own = self._new_nonce()
+        self._relayed[own] = _Relayed(requester, nonce, target)
+        core.send(target, Ping(own), core.buddy_items(peer), news=True)
+        core.timers.schedule(Timer.RELAY, now + NACK_AT * core.config.probe_timeout_max, own)
+
+    def on_relay_timeout(self, nonce: int) -> None:
+        """The target of a relayed probe did not answer in time."""
+        relayed = self._relayed.pop(nonce, None)
+        if relayed is not None:
+            self._core.send(relayed.requester, Nack(relayed.nonce), news=True)
+
+    def _answer(self, requester: NodeId, nonce: int) -> None:
+        self._core.send(requester, Ack(nonce, self._core.store.digest), news=True)
+
+    def _start(self, target: NodeId, now: float, interval: float, is_check: bool) -> None:
+        core = self._core
+        peer = core.members.get(target)
+        if peer is None:
+            return
+        nonce = self._new_nonce()
+        self._probes[nonce] = _Probe(target, now, is_check)
+        core.counters.probes += 1
+        core.send(target, Ping(nonce), core.buddy_items(peer), news=True)
+        config = core.config
+        timeout = config.probe_timeout_max
+        if peer.srtt is not None:
+            measured = peer.srtt + 4 * peer.rttvar
+            timeout = min(timeout, max(config.probe_timeout_min, measured))
+        core.timers.schedule(Timer.PROBE_TIMEOUT, now + timeout * (1 + core.health), nonce)
+        core.timers.schedule(Timer.PROBE_END, now + interval, nonce)
+
+    def _finish(self, nonce: int) -> None:
+        del self._probes[nonce]
+        self._core.timers.cancel(Timer.PROBE_TIMEOUT, nonce)
+        self._core.timers.cancel(Timer.PROBE_END, nonce)
+
+    def _heard_since(self, probe: _Probe) -> bool:
+        peer = self._core.members.get(probe.target)
+        return peer is not None and peer.heard_at >= probe.started_at
+
+    def _next_target(self) -> NodeId | None:
+        members = self._core.members
+        for _ in range(2):
+            while self._position < len(self._order):
+                node = self._order[self._position]
+                self._position += 1
+                peer = members.get(node)
+                if peer is not None and peer.is_live:
+                    return node
+            self._order = members.live_ids()
+            self._core.rng.shuffle(self._order)
+            self._position = 0
+        return None
+
+    def _new_nonce(self) -> int:
+        self._nonce = self._nonce % 0xFFFFFFFF + 1  # 0 awaits no answer
+        return self._nonce

@@ -1,0 +1,128 @@
+"""The newest record of every subject and kind, and a digest that two nodes can compare.
+
+The digest is the XOR of 64 bits per record, in `BUCKETS` parts by the first 7 bits of the subject,
+kept up to date at every change. XOR is forgeable, so an equal digest is a hint, not a proof: the
+parts are compared from time to time though the whole agrees.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from gossip.ids import NodeId
+from gossip.messages import BUCKETS
+from gossip.records import LASTING_KINDS, Record, RecordKind
+
+
+class RecordStore:
+    """Bounded by `limit` subjects of at most 16 kinds each."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._records: dict[NodeId, dict[int, Record]] = {}
+        self._hidden: dict[NodeId, bool] = {}
+        self._forgotten: dict[NodeId, dict[int, int]] = {}
+        self._subjects: list[dict[NodeId, bool]] = [{} for _ in range(BUCKETS)]
+        self._hashes = [0] * BUCKETS
+        self._size = 0
+        self.digest = 0
+        self.changes = 0
+        """Counts every record taken in: two equal readings mean nothing new came between."""
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __iter__(self) -> Iterator[Record]:
+        for kinds in self._records.values():
+            yield from kinds.values()
+
+    def get(self, subject: NodeId, kind: int) -> Record | None:
+        """The newest record held."""
+        kinds = self._records.get(subject)
+        return kinds.get(kind) if kinds else None
+
+    def of(self, subject: NodeId) -> list[Record]:
+        """All records of one subject, by kind."""
+        kinds = self._records.get(subject, {})
+        return [kinds[kind] for kind in sorted(kinds)]
+
+    def has_room(self, subject: NodeId) -> bool:
+        """Whether a record of `subject` can be taken in."""
+        return subject in self._records or len(self._records) < self._limit
+
+    def outdated(self, subject: NodeId, kind: int, sequence: int) -> bool:
+        """Whether such a record was held once, and forgotten for its age."""
+        known = self._forgotten.get(subject)
+        return known is not None and sequence <= known.get(kind, -1)
+
+    def put(self, record: Record) -> None:
+        """Take in a record that supersedes what is held."""
+        subject = record.subject
+        if subject in self._hidden:
+            del self._hidden[subject]
+            self._toggle(subject, self.of(subject))
+        if record.kind == RecordKind.MEMBER:
+            self._forgotten.pop(subject, None)
+        kinds = self._records.setdefault(subject, {})
+        held = kinds.get(record.kind)
+        self._toggle(subject, [record] if held is None else [held, record])
+        kinds[record.kind] = record
+        self._size += held is None
+        self._subjects[_bucket(subject)][subject] = True
+        self.changes += 1
+
+    def hide(self, subject: NodeId) -> None:
+        """Keep what is held of `subject`, but offer it to nobody any more."""
+        if subject in self._records and subject not in self._hidden:
+            self._toggle(subject, self.of(subject))
+            self._hidden[subject] = True
+            del self._subjects[_bucket(subject)][subject]
+
+    def forget(self, subject: NodeId) -> None:
+        """Drop what is held of `subject`, except what must last; remember how far it had come."""
+        if subject not in self._records:
+            return
+        if subject in self._hidden:
+            del self._hidden[subject]
+            self._toggle(subject, self.of(subject))
+        kinds = self._records[subject]
+        gone = [record for record in kinds.values() if record.kind not in LASTING_KINDS]
+        self._toggle(subject, gone)
+        for record in gone:
+            del kinds[record.kind]
+        self._size -= len(gone)
+        self._subjects[_bucket(subject)].pop(subject, None)
+        if kinds:
+            self._subjects[_bucket(subject)][subject] = True
+        else:
+            del self._records[subject]
+        while len(self._forgotten) >= self._limit:
+            del self._forgotten[next(iter(self._forgotten))]
+        self._forgotten[subject] = {record.kind: record.sequence for record in gone}
+
+    def hashes(self) -> tuple[int, ...]:
+        """The digest's parts; 0 where nothing is held."""
+        return tuple(self._hashes)
+
+    def offered(self, low: bytes, high: bytes) -> list[Record]:
+        """What is offered of subjects from `low` to `high`, by subject, then kind."""
+        subjects: list[NodeId] = []
+        for bucket in range(_bucket(low), _bucket(high) + 1):
+            subjects += [node for node in self._subjects[bucket] if low <= node <= high]
+        return [record for subject in sorted(subjects) for record in self.of(subject)]
+
+    def _toggle(self, subject: NodeId, changed: list[Record]) -> None:
+        value = 0
+        for record in changed:
+            value ^= record.digest()
+        self._hashes[_bucket(subject)] ^= value
+        self.digest ^= value
+
+
+def _bucket(subject: bytes) -> int:
+    return subject[0] >> 1
+
+
+def bucket_range(first: int, last: int) -> tuple[bytes, bytes]:
+    """The lowest and the highest subject of the buckets from `first` to `last`."""
+    return bytes((first << 1,)) + bytes(15), bytes((last << 1 | 1,)) + b"\xff" * 15

@@ -1,0 +1,52 @@
+"""How long a suspicion lasts (Lifeguard, section IV.B), and a quota for each accuser."""
+
+from __future__ import annotations
+
+import math
+
+from gossip.config import GossipConfig
+from gossip.ids import NodeId
+
+
+def shortest(config: GossipConfig, members: int) -> float:
+    """Min = alpha * max(1, log10 n) * T, in seconds."""
+    return config.suspicion_alpha * max(1.0, math.log10(max(1, members))) * config.probe_period
+
+
+def longest(config: GossipConfig, members: int) -> float:
+    """Max = beta * Min, in seconds."""
+    return config.suspicion_beta * shortest(config, members)
+
+
+def timeout(config: GossipConfig, members: int, confirmations: int) -> float:
+    """max(Min, Max - (Max - Min) * ln(C + 1) / ln(K + 1)), in seconds.
+
+    `members` counts this node and the suspect; `confirmations` (C) the independent accusers after
+    the first. With too few others to confirm anything, it is Min at once, as in memberlist.
+    """
+    low = shortest(config, members)
+    enough = config.suspicion_confirmations
+    if members - 2 < enough:
+        return low
+    high = config.suspicion_beta * low
+    return max(low, high - (high - low) * math.log(confirmations + 1) / math.log(enough + 1))
+
+
+class AccusationQuota:
+    """A token bucket per accuser: nobody's accusations cost more than its share."""
+
+    def __init__(self, config: GossipConfig) -> None:
+        self._burst = float(config.accusation_burst)
+        self._rate = config.accusation_rate / config.probe_period
+        self._limit = config.max_members
+        self._buckets: dict[NodeId, tuple[float, float]] = {}
+
+    def take(self, accuser: NodeId, now: float) -> bool:
+        """Whether one more accusation of `accuser` is to be heard."""
+        tokens, at = self._buckets.pop(accuser, (self._burst, now))
+        tokens = min(self._burst, tokens + (now - at) * self._rate)
+        allowed = tokens >= 1
+        if len(self._buckets) >= self._limit:
+            del self._buckets[next(iter(self._buckets))]
+        self._buckets[accuser] = (tokens - 1 if allowed else tokens, now)
+        return allowed

@@ -1,0 +1,94 @@
+"""The deadlines of one node: a heap of (time, order, key), with at most one per key.
+
+| key                    | what is due                                                       |
+|------------------------|-------------------------------------------------------------------|
+| PROBE                  | the next member is to be probed                                   |
+| PROBE_TIMEOUT, nonce   | no direct answer yet: ask others to try                           |
+| PROBE_END, nonce       | the period is over: without any answer, the probe failed          |
+| RELAY, nonce           | the target of somebody's indirect probe did not answer: nack      |
+| GOSSIP                 | a round of news                                                   |
+| SUSPICION, node        | a suspicion has run out                                           |
+| CHECK, node            | somebody else accused it: see for ourselves                       |
+| SYNC                   | compare what we hold with somebody                                |
+| JOIN                   | ask seeds that are not members yet                                |
+| HEAL                   | try a dead member                                                 |
+| REAP                   | forget those long gone                                            |
+"""
+
+from __future__ import annotations
+
+import heapq
+from enum import Enum
+from typing import TypeAlias
+
+from gossip.ids import NodeId
+
+
+class Timer(Enum):
+    """What a deadline is for."""
+
+    PROBE = "probe"
+    PROBE_TIMEOUT = "probe-timeout"
+    PROBE_END = "probe-end"
+    RELAY = "relay"
+    GOSSIP = "gossip"
+    SUSPICION = "suspicion"
+    CHECK = "check"
+    SYNC = "sync"
+    JOIN = "join"
+    HEAL = "heal"
+    REAP = "reap"
+
+
+Key: TypeAlias = tuple[Timer, int | NodeId | None]
+
+
+class Timers:
+    """Schedule, cancel, and take what is due. Deadlines at one time come in order of scheduling."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, Key]] = []
+        self._order: dict[Key, int] = {}
+        self._count = 0
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def schedule(self, timer: Timer, at: float, about: int | NodeId | None = None) -> None:
+        """Set, or move, the deadline of this key to `at`."""
+        key = (timer, about)
+        self._count += 1
+        self._order[key] = self._count
+        heapq.heappush(self._heap, (at, self._count, key))
+        if len(self._heap) > 2 * len(self._order) + 64:
+            self._heap = [entry for entry in self._heap if self._order.get(entry[2]) == entry[1]]
+            heapq.heapify(self._heap)
+
+    def cancel(self, timer: Timer, about: int | NodeId | None = None) -> None:
+        """Drop the deadline of this key, if it has one."""
+        self._order.pop((timer, about), None)
+
+    def pending(self, timer: Timer, about: int | NodeId | None = None) -> bool:
+        """Whether this key has a deadline."""
+        return (timer, about) in self._order
+
+    def clear(self) -> None:
+        """Drop every deadline."""
+        self._heap.clear()
+        self._order.clear()
+
+    def next(self) -> tuple[float, Timer] | None:
+        """The earliest deadline and what it is for."""
+        heap = self._heap
+        while heap and self._order.get(heap[0][2]) != heap[0][1]:
+            heapq.heappop(heap)
+        return (heap[0][0], heap[0][2][0]) if heap else None
+
+    def pop_due(self, now: float) -> tuple[float, Timer, int | NodeId | None] | None:
+        """Take the earliest deadline that is not after `now`."""
+        first = self.next()
+        if first is None or first[0] > now:
+            return None
+        at, _, key = heapq.heappop(self._heap)
+        del self._order[key]
+        return at, key[0], key[1]
