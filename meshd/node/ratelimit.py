@@ -11,7 +11,7 @@ RATE: Final = 20.0
 BURST: Final = 5.0
 """Initiations at once from one source (WireGuard's number)."""
 CAPACITY: Final = 4096
-"""Sources remembered at most: about half a megabyte."""
+"""Sources remembered at most: about a megabyte."""
 
 LOAD_LIMIT: Final = 100.0
 """Initiations per second from which a node asks for cookies: each costs it about 0.7 ms."""

@@ -114,6 +114,15 @@ def test_the_oldest_frame_makes_room_for_one_too_many() -> None:
     assert reassembler.add(0, 1, 2, b"b", 0.0) is None
 
 
+def test_a_full_table_still_takes_the_slices_of_its_own_frames() -> None:
+    reassembler = Reassembler(ByteBudget())
+    for counter in range(MAX_FRAMES):
+        reassembler.add(counter, 0, 2, b"a", 0.0)
+    for counter in reversed(range(MAX_FRAMES)):
+        assert reassembler.add(counter, 1, 2, b"b", 0.0) == b"ab"
+    assert dropped(reassembler) == {}
+
+
 def test_the_oldest_frames_make_room_for_bytes() -> None:
     budget = ByteBudget()
     reassembler = Reassembler(budget)
