@@ -7,6 +7,7 @@ address that proved it can receive what we send it (a UDP source alone is anyone
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import json
 import logging
@@ -181,7 +182,8 @@ class AuthLog:
     def close(self) -> None:
         """Close the file."""
         if self._handler is not None:
-            self._handler.close()
+            with contextlib.suppress(OSError):  # a full disk
+                self._handler.close()
             self._handler = None
 
     def _take_token(self) -> bool:
