@@ -22,6 +22,7 @@ from typing import Any
 from meshd import configvalues as values
 from meshd.configfile import ConfigError, expand, read_entries
 from meshd.configvalues import HostPort, Unexpected
+from meshd.node.mesh import MeshDocument
 
 SEARCHED = (
     Path("/etc/aegisray/node.toml"),
@@ -30,10 +31,6 @@ SEARCHED = (
     Path("/etc/aegisray/config/node.yaml"),
 )
 """Where the configuration is looked for; the first that exists is read."""
-
-CERTS = Path("/etc/aegisray/certs")
-STATE = Path("/var/lib/aegisray")
-SOCKET = Path("/run/aegisray/meshd.sock")
 
 OVERRIDES = {
     "AEGISRAY_NODE_TYPE": "node_type",
@@ -150,13 +147,25 @@ class Config:
         """`node_name`, or else one made of the host's name."""
         return self.node_name or label(socket.gethostname())
 
-    def notices(self) -> list[str]:
-        """What a person should know though it is no mistake, a sentence each."""
+    def notices(self, mesh: MeshDocument | None = None) -> list[str]:
+        """What a person should know though it is no mistake, a sentence each.
+
+        With `mesh`, the one that this node is in, also where this configuration expects another.
+        """
         found = [text for key, text in NO_EFFECT.items() if self._value(key)]
         if self.node_type == "exit":
             found.append(
                 "node_type exit has no effect yet: this version carries no traffic to the Internet"
             )
+        if mesh is not None:
+            for key, wanted, real in (
+                ("network.name", self.network.name, mesh.name),
+                ("network.cidr", self.network.cidr, mesh.cidr),
+            ):
+                if wanted is not None and wanted != real:
+                    found.append(
+                        f"{key} is {wanted} here, but this node's mesh has {real}: it counts"
+                    )
         found += [f"{path} is not read: {self.file} comes first" for path in self.ignored]
         return found
 

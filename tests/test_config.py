@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from ipaddress import IPv4Network
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from meshd import config as module
 from meshd.config import Config, label, load
 from meshd.configfile import ConfigError
+from meshd.node.mesh import MeshDocument
 
 GUIDE = """\
 node_name: "k8s-exit-${HOSTNAME}"
@@ -69,6 +71,18 @@ def test_what_has_no_effect_yet_is_accepted_and_said(tmp_path: Path) -> None:
     notices = load_text(tmp_path, GUIDE, "node.yaml", HOSTNAME="x").notices()
     for key in ("security.use_tls", "security.stealth_mode", "node_type exit"):
         assert any(text.startswith(key) and "no effect yet" in text for text in notices)
+
+
+def test_another_mesh_than_the_expected_one_is_said(tmp_path: Path) -> None:
+    config = load_text(tmp_path, '[network]\nname = "production"\ncidr = "100.64.0.0/16"\n')
+    mesh = MeshDocument("production", IPv4Network("100.64.0.0/16"), "aes256gcm", bytes(32))
+    assert config.notices(mesh) == []
+    assert Config().notices(replace(mesh, name="staging")) == []
+    other = replace(mesh, name="staging", cidr=IPv4Network("100.65.0.0/16"))
+    assert [text.split(" ")[0] for text in config.notices(other)] == [
+        "network.name",
+        "network.cidr",
+    ]
 
 
 def test_every_key_is_read_from_toml(tmp_path: Path) -> None:

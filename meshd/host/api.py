@@ -47,9 +47,6 @@ MAX_TEXT = 255
 MAX_PING_TIMEOUT = 30.0
 """Seconds that one ping may wait."""
 
-MIN_INVITATION, MAX_INVITATION = 60, 7 * 86_400
-"""Seconds for which an invitation can hold."""
-
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 _HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([a-z0-9._-]+))(?::[0-9]{1,5})?", re.IGNORECASE)
@@ -196,8 +193,6 @@ class _LocalApi(_ReadApi):
         lifetime = body.get("lifetime")
         if isinstance(lifetime, bool) or not isinstance(lifetime, int):
             raise LocalError("lifetime must be a whole number of seconds")
-        if not MIN_INVITATION <= lifetime <= MAX_INVITATION:
-            raise LocalError("an invitation can hold from one minute to seven days")
         grants = check_grants(
             Grants(
                 name=_text(body, "name") if body.get("name") else "",

@@ -1,0 +1,171 @@
+"""Verbs that show something and change nothing."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from meshd.commands import render
+from meshd.commands.client import DaemonClient
+from meshd.node.errors import LocalError
+
+if TYPE_CHECKING:
+    from meshd.node.certificates import Certificate
+    from meshd.node.mesh import MeshDocument
+
+PING_MARGIN = 5.0
+"""Seconds beyond a ping's own timeout to wait for the daemon's answer."""
+
+
+def status(args: argparse.Namespace) -> int:
+    """`meshd status`."""
+    data = DaemonClient(args.socket).get("/v1/status")
+    print(_json(data) if args.json else render.status(data))
+    return 0
+
+
+def routes(args: argparse.Namespace) -> int:
+    """`meshd routes`."""
+    data = DaemonClient(args.socket).get("/v1/routes")
+    print(_json(data) if args.json else render.routes(data["routes"]))
+    return 0
+
+
+def lookup(args: argparse.Namespace) -> int:
+    """`meshd lookup ADDRESS|NAME`."""
+    data = DaemonClient(args.socket).post("/v1/lookup", {"query": args.query})
+    print(_json(data) if args.json else render.found(data))
+    return 0
+
+
+def ping(args: argparse.Namespace) -> int:
+    """`meshd ping PEER`: succeeds when at least one answer came."""
+    client = DaemonClient(args.socket)
+    pongs: list[Any] = []
+    body = {"peer": args.peer, "timeout": args.timeout}
+    for number in range(args.count):
+        if number:
+            time.sleep(args.interval)
+        pong = client.post("/v1/ping", body, args.timeout + PING_MARGIN)["pong"]
+        if pong is not None:
+            pongs.append(pong)
+        if not args.json:
+            text = f"no answer from {args.peer} within {args.timeout:g} s"
+            print(render.pong(pong) if pong else render.printable(text), flush=True)
+    if args.json:
+        print(_json({"peer": args.peer, "sent": args.count, "pongs": pongs}))
+    return 0 if pongs else 1
+
+
+def cert_show(args: argparse.Namespace) -> int:
+    """`meshd cert show`: reads the public files alone, so it needs no rights."""
+    from meshd.node.certificates import TrustError
+    from meshd.node.chain import TrustStore
+
+    leaf, *above = _certificates(args.certs / "node.crt")
+    authorities = _certificates(args.certs / "ca.crt")
+    try:
+        root = next(item for item in authorities if item.path_length == 1)
+        store = TrustStore(root.der, [item.der for item in authorities if item.path_length == 0])
+        store.verify(leaf.der, [item.der for item in above], time.time())
+        trust = "yes"
+    except StopIteration:
+        trust = "no: ca.crt holds no root"
+    except TrustError as error:
+        trust = f"no: {error}"
+    data = {
+        "name": leaf.name,
+        "id": leaf.node.hex(),
+        "network": leaf.network,
+        "addresses": [str(address) for address in leaf.addresses],
+        "roles": list(leaf.roles),
+        "routes": [str(route) for route in leaf.routes],
+        "groups": list(leaf.groups),
+        "serial": f"{leaf.serial:016x}",
+        "not_before": _time(leaf.not_before),
+        "not_after": _time(leaf.not_after),
+        "issuer": leaf.authority.hex(),
+        "fingerprint_sha256": leaf.fingerprint.hex(),
+        "issuers": [item.node.hex() for item in authorities if item.path_length == 0],
+        "mesh": next((item.node.hex() for item in authorities if item.path_length == 1), None),
+        "trusted": trust == "yes",
+    }
+    if args.json:
+        print(_json(data))
+        return 0
+    rows = {
+        key: ", ".join(value) if isinstance(value, list) else value for key, value in data.items()
+    }
+    rows["trusted"] = trust
+    print(render.table([(key.replace("_", " "), str(value or "-")) for key, value in rows.items()]))
+    return 0
+
+
+def config_check(args: argparse.Namespace) -> int:
+    """`meshd config check`: exit code 2 when the configuration cannot be used."""
+    from meshd.config import load
+    from meshd.configfile import ConfigError
+
+    try:
+        config = load(args.config, os.environ)
+    except ConfigError as error:
+        if not args.json:
+            raise
+        print(_json({"ok": False, "problems": list(error.problems)}))
+        return error.exit_code
+    notices = config.notices(_mesh(args.certs))
+    file = str(config.file) if config.file else None
+    if args.json:
+        print(_json({"ok": True, "file": file, "notices": notices, "config": config.as_dict()}))
+        return 0
+    print(f"{file}: ok" if file else "no configuration file: the defaults hold")
+    for text in notices:
+        print(render.printable(f"note: {text}"))
+    return 0
+
+
+def _mesh(certs: Path) -> MeshDocument | None:
+    """This node's mesh, if it is in one."""
+    from meshd.node.mesh import parse_mesh
+
+    path = certs / "mesh.toml"
+    return parse_mesh(_read(path).decode(errors="replace")) if path.exists() else None
+
+
+def _certificates(path: Path) -> list[Certificate]:
+    from cryptography import x509
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    from meshd.node.certificates import TrustError, parse_certificate
+
+    if not path.exists():
+        raise LocalError(
+            f"there is no {path}: this host is in no mesh yet; "
+            "make one with `meshd init`, or join one with `meshd join TOKEN`"
+        )
+    try:
+        loaded = x509.load_pem_x509_certificates(_read(path))
+        return [parse_certificate(item.public_bytes(Encoding.DER)) for item in loaded]
+    except (ValueError, TrustError) as error:
+        raise LocalError(
+            f"{path} is damaged ({error}): put it back from a backup, or join the mesh again"
+        ) from None
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise LocalError(f"cannot read {path}: {error.strerror}") from None
+
+
+def _time(unix_time: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(unix_time))
+
+
+def _json(data: Any) -> str:
+    return json.dumps(data, indent=2)
