@@ -13,8 +13,9 @@ from gossip.events import Output, SendMessage
 from gossip.ids import NodeId
 from gossip.isolation import IsolationGuard
 from gossip.members import MemberState, MemberTable, Peer
-from gossip.messages import Accusation, Body, RecordItem
+from gossip.messages import Body, RecordItem
 from gossip.records import Record, RecordKind
+from gossip.rotation import Rotation
 from gossip.statistics import Counters
 from gossip.store import RecordStore
 from gossip.timers import Timer, Timers
@@ -47,6 +48,7 @@ class Core:
         """Lifeguard's local health multiplier: 0 is healthy."""
         self.sequence = 0
         """Of this node's own MEMBER record; 0 before it has one."""
+        self._rotation = Rotation(self.members, rng, stable=2 * config.retransmit_multiplier)
         self._last_round = float("-inf")
 
     def send(self, to: NodeId, body: Body, items: Sequence[bytes] = (), news: bool = False) -> None:
@@ -86,10 +88,16 @@ class Core:
             news = NewsClass.ROUTES
         self._spread(news, (record.kind, record.subject), self.record_item(record), now)
 
-    def spread_accusation(self, accusation: Accusation, now: float) -> None:
+    def spread_accusation(self, subject: NodeId, accuser: NodeId, item: bytes, now: float) -> None:
         """Queue an accusation as news."""
-        key = (accusation.subject, accusation.accuser)
-        self._spread(NewsClass.MEMBERSHIP, key, messages.encode_item(accusation), now)
+        self._spread(NewsClass.MEMBERSHIP, (subject, accuser), item, now)
+
+    def charge(self, peer: Peer) -> bytes:
+        """This node's own accusation of `peer`, at its current sequence, as an item."""
+        if peer.charge is None:
+            accusation = messages.accuse(self.authority, self.identity, peer.id, peer.sequence)
+            peer.charge = messages.encode_item(accusation)
+        return peer.charge
 
     def buddy_items(self, peer: Peer) -> list[bytes]:
         """Lifeguard's buddy system: what is held against `peer` goes first into a message to it.
@@ -99,15 +107,12 @@ class Core:
         accused = peer.state is MemberState.SUSPECT or peer.condemned
         if not accused or peer.state is MemberState.LEFT:
             return []
-        if peer.charge is None:
-            charge = messages.accuse(self.authority, self.identity, peer.id, peer.sequence)
-            peer.charge = messages.encode_item(charge)
-        return [peer.charge]
+        return [self.charge(peer)]
 
     def gossip_round(self, now: float) -> None:
-        """Send news to a few members at random, and to one of the recently dead."""
+        """Send news to the next few members, and perhaps to one of the recently dead."""
         self._last_round = now
-        targets = self.members.sample(self.config.gossip_fanout, self.rng)
+        targets = self._rotation.take(self.config.gossip_fanout)
         dead = self._recently_dead(now)
         if dead and self.rng.random() < len(dead) / (len(dead) + self.members.live):
             targets.append(self.rng.choice(dead))

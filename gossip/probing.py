@@ -20,6 +20,7 @@ from typing import Final
 from gossip.core import Core
 from gossip.ids import NodeId
 from gossip.messages import Ack, Nack, Ping, PingRequest
+from gossip.rotation import Rotation
 from gossip.timers import Timer
 
 NACK_AT: Final = 0.8
@@ -50,8 +51,7 @@ class Prober:
 
     def __init__(self, core: Core) -> None:
         self._core = core
-        self._order: list[NodeId] = []
-        self._position = 0
+        self._rotation = Rotation(core.members, core.rng)
         self._nonce = core.rng.getrandbits(32)
         self._probes: dict[int, _Probe] = {}
         self._relayed: dict[int, _Relayed] = {}
@@ -62,13 +62,12 @@ class Prober:
         return self._core.config.probe_period * (1 + self._core.health)
 
     def insert(self, node: NodeId) -> None:
-        """A new member: at a random place of the order, so that joiners are not all last."""
-        place = self._core.rng.randint(self._position, len(self._order))
-        self._order.insert(place, node)
+        """A new member is to be probed too."""
+        self._rotation.insert(node)
 
     def next_round(self, now: float) -> None:
         """Probe the next member, and set the time of the one after."""
-        target = self._next_target()
+        target = self._rotation.next()
         interval = self.interval
         if target is not None:
             self._start(target, now, interval, is_check=False)
@@ -158,7 +157,7 @@ class Prober:
             return
         own = self._new_nonce()
         self._relayed[own] = _Relayed(requester, nonce, target)
-        core.send(target, Ping(own), core.buddy_items(peer), news=True)
+        core.send(target, Ping(own), core.buddy_items(peer))
         core.timers.schedule(Timer.RELAY, now + NACK_AT * core.config.probe_timeout_max, own)
 
     def on_relay_timeout(self, nonce: int) -> None:
@@ -178,7 +177,8 @@ class Prober:
         nonce = self._new_nonce()
         self._probes[nonce] = _Probe(target, now, is_check)
         core.counters.probes += 1
-        core.send(target, Ping(nonce), core.buddy_items(peer), news=True)
+        # A suspect gets its accusation only: news is not spent on those who may be dead.
+        core.send(target, Ping(nonce), core.buddy_items(peer), news=not peer.accusers)
         config = core.config
         timeout = config.probe_timeout_max
         if peer.srtt is not None:
@@ -195,20 +195,6 @@ class Prober:
     def _heard_since(self, probe: _Probe) -> bool:
         peer = self._core.members.get(probe.target)
         return peer is not None and peer.heard_at >= probe.started_at
-
-    def _next_target(self) -> NodeId | None:
-        members = self._core.members
-        for _ in range(2):
-            while self._position < len(self._order):
-                node = self._order[self._position]
-                self._position += 1
-                peer = members.get(node)
-                if peer is not None and peer.is_live:
-                    return node
-            self._order = members.live_ids()
-            self._core.rng.shuffle(self._order)
-            self._position = 0
-        return None
 
     def _new_nonce(self) -> int:
         self._nonce = self._nonce % 0xFFFFFFFF + 1  # 0 awaits no answer

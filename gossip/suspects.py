@@ -42,8 +42,7 @@ class Suspects:
         if suspect and enough:
             return
         core.counters.accusations_made += 1
-        accusation = messages.accuse(core.authority, core.identity, peer.id, peer.sequence)
-        self._accuse(peer, accusation, now)
+        self._accuse(peer, core.identity, core.charge(peer), now)
 
     def accused(self, accusation: Accusation, now: float) -> None:
         """A verified accusation by another node."""
@@ -56,7 +55,7 @@ class Suspects:
         if not self._quota.take(accusation.accuser, now):
             core.counters.refuse("accuser-over-quota")
             return
-        self._accuse(peer, accusation, now)
+        self._accuse(peer, accusation.accuser, messages.encode_item(accusation), now)
 
     def cleared(self, peer: Peer) -> None:
         """The subject raised its sequence, or left: what was said of the old one is void."""
@@ -99,14 +98,17 @@ class Suspects:
         else:
             peer.condemned = True
             core.counters.verdicts += 1
+            if core.identity in peer.accusers:
+                # Once more, for those who missed it and still wait for confirmations.
+                core.spread_accusation(node, core.identity, core.charge(peer), now)
             self._move(peer, MemberState.DEAD, now)
             core.outputs.append(MemberDown(node))
 
-    def _accuse(self, peer: Peer, accusation: Accusation, now: float) -> None:
+    def _accuse(self, peer: Peer, accuser: NodeId, item: bytes, now: float) -> None:
         core = self._core
-        peer.accusers[accusation.accuser] = True
+        peer.accusers[accuser] = True
         if len(peer.accusers) <= core.config.suspicion_confirmations + 1:
-            core.spread_accusation(accusation, now)
+            core.spread_accusation(peer.id, accuser, item, now)
         if peer.state is MemberState.ALIVE:
             self._suspect(peer, now)
             return
