@@ -182,13 +182,16 @@ class Config:
 
 
 def load(
-    path: Path | None, environ: Mapping[str, str], searched: Sequence[Path] = SEARCHED
+    path: Path | None, environ: Mapping[str, str], searched: Sequence[Path] | None = None
 ) -> Config:
     """Read `path`, or else the first of `searched` that exists, then the environment's overrides.
 
+    `searched` is `SEARCHED` unless given.
+
     Raises ConfigError, which tells every mistake and not only the first.
     """
-    existing = [] if path else [place for place in searched if place.exists()]
+    places = SEARCHED if searched is None else searched
+    existing = [] if path else [place for place in places if place.exists()]
     file = path or (existing[0] if existing else None)
     taken: dict[str, object] = {}
     problems: list[str] = []
@@ -196,10 +199,9 @@ def load(
         place = f"{file}, line {entry.line}"
         if entry.key in taken:
             problems.append(f"{place}: {entry.key} is written twice")
-        elif entry.key not in _TABLES or entry.value not in (
-            {},
-            None,
-        ):  # an empty table says nothing
+        elif entry.key in _TABLES and entry.value in ({}, None):
+            continue  # an empty table says nothing
+        else:
             _take(entry.key, entry.value, place, environ, taken, problems)
     for variable, key in OVERRIDES.items():
         if environ.get(variable):
@@ -230,7 +232,7 @@ def _take(
         return
     parser = _PARSERS.get(key)
     if parser is None:
-        problems.append(f"{place}: {_clean(key)} is not a key{_suggest(key)}")
+        problems.append(f"{place}: {key[:80]} is not a key{_suggest(key)}")
         return
     try:
         if environ is not None:
@@ -313,10 +315,6 @@ def _show(value: object) -> str:
     """`value` as the person wrote it, near enough, on one short line."""
     text = json.dumps(value, ensure_ascii=True, default=str)
     return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def _clean(key: str) -> str:
-    return "".join(letter if letter.isprintable() else "?" for letter in key)[:80]
 
 
 def _plain(value: object) -> Any:

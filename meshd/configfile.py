@@ -50,8 +50,12 @@ class ConfigError(LocalError):
     """A configuration that cannot be used; `problems` holds one sentence for each mistake."""
 
     def __init__(self, *problems: str) -> None:
-        super().__init__("\n".join(problems), CONFIG_EXIT)
-        self.problems = problems
+        # A sentence repeats what stood in the file: it must not steer the terminal.
+        self.problems = tuple(
+            "".join(letter if letter.isprintable() else "?" for letter in problem)
+            for problem in problems
+        )
+        super().__init__("\n".join(self.problems), CONFIG_EXIT)
 
 
 def read_entries(path: Path) -> list[Entry]:

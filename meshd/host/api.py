@@ -248,6 +248,7 @@ def _guard_public(hosts: frozenset[str]) -> Any:
                 response = web.Response(status=500, text="failing: internal error, see the log\n")
         response.headers[hdrs.CACHE_CONTROL] = "no-store"
         response.headers["X-Content-Type-Options"] = "nosniff"
+        response.headers[hdrs.SERVER] = "meshd"
         response.force_close()
         return response
 

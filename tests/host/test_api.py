@@ -218,6 +218,15 @@ async def test_tcp_serves_nothing_else(served: Served, request_line: str) -> Non
     assert served.backend.asked == []
 
 
+async def test_a_stranger_does_not_learn_our_versions(served: Served) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+    writer.write(b"GET /health HTTP/1.0\r\n\r\n")
+    answer = await asyncio.wait_for(reader.read(), 5.0)
+    writer.close()
+    assert b"Server: meshd\r\n" in answer
+    assert b"aiohttp" not in answer
+
+
 async def test_only_reading_methods_are_allowed_on_tcp(served: Served) -> None:
     status, _ = await served.tcp("POST /health HTTP/1.1\nHost: localhost\nContent-Length: 0\n\n")
     assert status == 405
