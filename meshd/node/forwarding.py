@@ -225,7 +225,7 @@ class Inbound:
         offset = 0
         while offset < size:
             start = offset + base
-            if size - start < HEADER_SIZE + TAG_SIZE:
+            if size - start <= HEADER_SIZE:
                 drops["malformed"] += 1
                 break
             kind, index, count, flags, receiver, counter = HEADER.unpack_from(buffer, start)

@@ -254,7 +254,9 @@ class Node:
         self._settle(now)
 
     def close(self, now: float) -> None:
-        """Say goodbye to all peers: their sessions end at once."""
+        """Say goodbye: members hear that we left, and sessions end at once."""
+        self._gossip.leave(now)
+        self._membership.drain(now)
         for peer in self._state.peers.values():
             if peer.ready(now):
                 self._dialogue.send(peer, control.Close(), now)

@@ -71,7 +71,7 @@ class LiveTable:
         view = rows.get(name, {}).get(other)
         if view is None or name == other:
             return None
-        now = (view.state, view.kind)
+        now = (view.state, view.kind if view.state == "alive" else None)
         if self._last.get((name, other)) == now:
             return None
         self._last[name, other] = now

@@ -21,6 +21,7 @@ pytestmark = pytest.mark.e2e
 
 PORT = 443
 LEFT_PORT, RIGHT_PORT = "port0", "port1"  # the internet's devices, in the order of attachment
+WIDEST = 1472  # what one packet of 1500 bytes carries
 DROPPED = "aegisray_packets_dropped_total"
 
 
@@ -103,7 +104,7 @@ def spoiled(datagrams: list[Datagram], how: str) -> list[Datagram]:
         if how == "truncated":
             return payload[: rng.randrange(1, len(payload))]
         if how == "longer":
-            return payload + rng.randbytes(7)
+            return (payload + rng.randbytes(7))[:WIDEST]
         bit = rng.randrange(len(payload) * 8)
         flipped = payload[bit // 8] ^ 1 << bit % 8
         return payload[: bit // 8] + bytes([flipped]) + payload[bit // 8 + 1 :]
