@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 from meshd.host.tun import Tun
 from meshd.host.udp import UdpSockets
+from meshd.node.errors import HostError, LocalError
 from meshd.node.node import Node
 from meshd.node.outputs import ForwardBatch, Output, SendDatagram, SendFrame
 from meshd.node.wire import Batch, Endpoint, Frame
@@ -29,7 +30,8 @@ class Pump:
     """Moves bytes between one node, its TUN and its sockets until `stop`.
 
     `perform` does whatever output is no datagram and no packet; if it raises OSError, what stands
-    behind that output is dropped: nothing may leave that rests on it.
+    behind that output is dropped: nothing may leave that rests on it. `fail` hears that the TUN
+    is gone.
     """
 
     def __init__(
@@ -38,11 +40,13 @@ class Pump:
         tun: Tun,
         udp: UdpSockets,
         perform: Callable[[Output], None],
+        fail: Callable[[LocalError], None],
     ) -> None:
         self._node = node
         self._tun = tun
         self._udp = udp
         self._perform = perform
+        self._fail = fail
         self._loop = asyncio.get_running_loop()
         self._buffer = memoryview(bytearray(RECEIVE_SIZE))
         self._timer: asyncio.TimerHandle | None = None
@@ -71,7 +75,12 @@ class Pump:
         node, outbound, read = self._node, self._node.outbound, self._tun.read_into
         now = self._loop.time()
         for _ in range(TUN_TURN):
-            size = read(outbound.space)
+            try:
+                size = read(outbound.space)
+            except HostError as error:
+                self._loop.remove_reader(self._tun.fd)
+                self._fail(error)
+                return
             if not size:
                 break
             self.bytes_sent += size
@@ -130,11 +139,11 @@ class Pump:
         for output in self._node.drain():
             match output:
                 case SendFrame(frame):
-                    self._send_frame(frame)
+                    self._send_frame(frame, packets=False)
                 case SendDatagram(payload, endpoint):
                     code = self._udp.send([payload], len(payload), 1, endpoint, 1)
                     if code:
-                        self._send_failed(endpoint, code)
+                        self._send_failed(endpoint, code, packets=False)
                 case ForwardBatch(batch):
                     self._forward(batch)
                 case _:
@@ -143,18 +152,23 @@ class Pump:
                     except OSError:
                         return
 
-    def _send_frame(self, frame: Frame) -> None:
+    def _send_frame(self, frame: Frame, *, packets: bool = True) -> None:
         code = self._udp.send(frame.parts, frame.segment_size, frame.count, frame.endpoint)
         if code:
-            self._send_failed(frame.endpoint, code)
+            self._send_failed(frame.endpoint, code, packets=packets)
 
     def _forward(self, batch: Batch) -> None:
         data, step = batch.data, batch.segment_size
         parts = [data[at : at + step] for at in range(0, len(data), step)]
         code = self._udp.send(parts, step, len(parts), batch.endpoint, 1)
         if code:
-            self._send_failed(batch.endpoint, code)
+            self._send_failed(batch.endpoint, code, packets=True)
 
-    def _send_failed(self, endpoint: Endpoint, code: int) -> None:
-        reason = os.strerror(code)
-        self._node.send_failed(endpoint, reason, code == errno.EMSGSIZE, self._loop.time())
+    def _send_failed(self, endpoint: Endpoint, code: int, *, packets: bool) -> None:
+        self._node.send_failed(
+            endpoint,
+            os.strerror(code),
+            packets=packets,
+            too_large=code == errno.EMSGSIZE,
+            now=self._loop.time(),
+        )

@@ -131,6 +131,7 @@ class Dialogue:
                     self._follow_relay(other, relayed, path)
         if path is None:
             event = "lost"
+            peer.paths.hurry(now)
         elif path.kind is PathKind.DIRECT:
             event = f"direct {format_endpoint(path.endpoint)}"
         else:
@@ -182,10 +183,15 @@ class Dialogue:
             self._handshakes.make_current(peer, session)
             self._handshakes.abandon(peer)
             peer.last_error = None
-            path.prove(now)
-            self.paths_changed(peer, now)
-            self.ready(peer, now)
+            self._proven(peer, path, now)
         return path
+
+    def _proven(self, peer: Peer, path: Path, now: float) -> None:
+        """A handshake has proven `path`; the peer's other endpoints may be better ones."""
+        path.prove(now)
+        peer.paths.consider(peer.candidates(), now)
+        self.paths_changed(peer, now)
+        self.ready(peer, now)
 
     def established(
         self, peer: Peer, session: Session, source: Endpoint, via: Path | None, now: float
@@ -196,14 +202,12 @@ class Dialogue:
         path = via or peer.paths.learn(source, now)
         if via is None:
             session.endpoint = source
-        path.prove(now)
         if self._handshakes.chain_follows:
             chain = self._state.identity.chain
             self._seal(peer, session, encode_control(control.CertificateChain(chain)), path)
         nonce = self._state.rng.getrandbits(63) | 1 << 63
         self.probe(peer, DueProbe(path, nonce, 0), now)
-        self.paths_changed(peer, now)
-        self.ready(peer, now)
+        self._proven(peer, path, now)
 
     def _take_unproven(self, arrival: Arrival, now: float) -> None:
         unproven = self._handshakes.unproven.get(arrival.session.local_index)

@@ -186,8 +186,7 @@ class Membership:
             self._dialogue.closed(peer, now)
         peer.record = record
         if moved and peer.current is not None:
-            for endpoint in record.endpoints:
-                peer.paths.learn(endpoint, now)
+            peer.paths.consider(record.endpoints, now)
         self._dialogue.touched = True
 
     def _rebuild(self) -> None:

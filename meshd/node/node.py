@@ -238,9 +238,13 @@ class Node:
         """Admit whoever comes with it."""
         self._handshakes.invitations[invitation.locator] = invitation
 
-    def send_failed(self, endpoint: Endpoint, reason: str, too_large: bool, now: float) -> None:
-        """A send was refused by the host's kernel."""
-        self._state.drops["too-large" if too_large else "send"] += 1
+    def send_failed(
+        self, endpoint: Endpoint, reason: str, *, packets: bool, too_large: bool, now: float
+    ) -> None:
+        """The host's kernel refused a send, of packets or of control messages (which are tried
+        on ways that may not exist: no drop to count)."""
+        if packets:
+            self._state.drops["too-large" if too_large else "send"] += 1
         for peer in self._state.peers.values():
             path = peer.paths.direct(endpoint)
             if path is not None:

@@ -12,7 +12,7 @@ lesson) so that nothing flaps.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 from random import Random
@@ -37,6 +37,8 @@ BACKUP_INTERVAL = 15.0
 """Seconds between probes of proven paths not in use."""
 RETRY_FIRST, RETRY_MAX = 0.5, 20.0
 """Pause before an unproven candidate is tried again: doubles from one to the other."""
+RETRY_SPARE = 300.0
+"""The longest such pause while a direct path is in use."""
 MISSES_MAX = 3
 """Unanswered probes in a row after which a path counts as lost."""
 PROBE_TIMEOUT_MIN, PROBE_TIMEOUT_MAX = 0.4, 1.5
@@ -202,6 +204,17 @@ class PathSet:
                 self.current.next_probe_at = min(self.current.next_probe_at, now)
         return path
 
+    def consider(self, endpoints: Iterable[Endpoint], now: float) -> None:
+        """Probe these candidates beside what is known."""
+        for endpoint in endpoints:
+            self.learn(endpoint, now)
+
+    def hurry(self, now: float) -> None:
+        """The path in use was lost: try all candidates soon."""
+        for path in self._paths.values():
+            if not path.valid:
+                path.retry, path.next_probe_at = RETRY_FIRST, min(path.next_probe_at, now)
+
     def relayed(self, relay: NodeId, channel: int, endpoint: Endpoint, now: float) -> Path:
         """The path through `relay`; a new channel replaces the old one."""
         key = (PathKind.RELAY, relay)
@@ -267,7 +280,8 @@ class PathSet:
     def _schedule(self, path: Path, now: float, active: bool) -> None:
         if not path.valid:
             path.next_probe_at = now + path.retry * (0.9 + 0.2 * self._rng.random())
-            path.retry = min(RETRY_MAX, path.retry * 2)
+            served = self.current is not None and self.current.kind is PathKind.DIRECT
+            path.retry = min(RETRY_SPARE if served else RETRY_MAX, path.retry * 2)
         elif path is self.current:
             path.next_probe_at = now + (ACTIVE_INTERVAL if active else IDLE_INTERVAL)
         else:

@@ -73,10 +73,11 @@ class Upkeep:
         attempt = peer.attempt
         if attempt is not None and now >= attempt.next_at:
             peer.last_error = "no answer to the handshake"
-            if wanted or peer.packets:
+            if wanted:
                 self._handshakes.retry(peer, now)
             else:
                 self._handshakes.abandon(peer)
+                self._state.drops["unreachable"] += len(peer.take_packets())
         elif attempt is None and peer.current is not None:
             lost = peer.path is None and now - peer.current.created_at > 3.0
             if wanted and (peer.current.wants_rekey(now) or lost):
