@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from simulations.run import NODES_MAX, Report, Run, Scenario
+from simulations.run import Report, Run, Scenario
 from simulations.scenarios import SCENARIOS
 
 NODES_DEFAULT = 32
@@ -32,8 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.scenario not in SCENARIOS:
         return _misuse(f"no scenario {options.scenario!r}; there are: {', '.join(SCENARIOS)}")
     scenario = SCENARIOS[options.scenario]
-    if not scenario.nodes_min <= options.nodes <= NODES_MAX:
-        return _misuse(f"--nodes of {scenario.name} must be {scenario.nodes_min} to {NODES_MAX}")
+    least, most = scenario.nodes_min, scenario.nodes_max
+    if not least <= options.nodes <= most:
+        return _misuse(f"--nodes of {scenario.name} must be {least} to {most}")
     return _run(scenario, options)
 
 

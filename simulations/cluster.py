@@ -12,7 +12,7 @@ from math import inf
 from gossip.events import MemberDown, MemberLeft, MemberUp, SequenceChanged
 from gossip.ids import NodeId
 from simulations.machine import Disk, Machine, Refused, Seen, Send
-from simulations.nat import Endpoint
+from simulations.nat import Endpoint, Nat
 from simulations.network import Network
 from simulations.world import Event, World
 
@@ -30,6 +30,7 @@ class Host:
     number: int
     identity: NodeId
     endpoint: Endpoint
+    nat: Nat | None = None
     disk: Disk = field(default_factory=Disk)
     machine: Machine | None = None
     boots: int = 0
@@ -78,7 +79,7 @@ class Cluster:
         self.disturbed_at = -inf
         self._make = make
         for host in self.hosts:
-            network.place(host.endpoint[0])
+            network.place(host.endpoint[0], host.nat)
 
     @property
     def running(self) -> list[Host]:
@@ -112,6 +113,11 @@ class Cluster:
             host.disk.records = host.machine.records()
         self._stop(host)
         self.world.trace.record(self.world.now, "leave", host.number)
+
+    def act(self, host: Host, action: Callable[[float], None]) -> None:
+        """Make a person's call to a running host's machine, then carry what comes of it."""
+        action(self.world.now)
+        self._pump(host)
 
     def split(self, groups: Sequence[Sequence[Host]]) -> None:
         """Cut the network into groups of hosts."""

@@ -12,8 +12,13 @@ from gossip.ids import NodeId
 from gossip.protocol import GossipProtocol
 from gossip.records import RecordKind, decode
 from simulations.authority import FakeAuthority, identity_of, key_of
+from simulations.cluster import Cluster, Host
 from simulations.machine import Disk, Refused, Seen, Send
 from simulations.nat import Endpoint
+from simulations.network import Network
+from simulations.world import World
+
+PORT = 443
 
 BODY_SIZE = 100
 """Bytes of a MEMBER body: the endpoints of a usual node."""
@@ -103,3 +108,16 @@ class Gossiper:
     def records(self) -> tuple[bytes, ...]:
         """Every record held, encoded."""
         return tuple(record.encode() for record in self._protocol.records())
+
+
+def gossip_cluster(world: World, network: Network, nodes: int, config: GossipConfig) -> Cluster:
+    """Hosts in the open that run gossip alone."""
+    endpoints = {n: (f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}", PORT) for n in range(nodes)}
+    directory = Directory(endpoints)
+    hosts = [Host(n, directory.identities[n], endpoint) for n, endpoint in endpoints.items()]
+
+    def make(host: Host) -> Gossiper:
+        rng = world.stream(f"gossip/{host.number}/{host.boots}")
+        return Gossiper(host.number, directory, host.disk, config, rng, world.now)
+
+    return Cluster(world, network, hosts, make)

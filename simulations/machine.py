@@ -42,7 +42,10 @@ class Disk:
     """What a host keeps over a crash."""
 
     sequence: int = 0
+    counter: int = 0
+    """The highest handshake counter used; `gossip` alone has none."""
     records: tuple[bytes, ...] = ()
+    """Gossip's records, encoded."""
 
 
 class Machine(Protocol):

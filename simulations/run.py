@@ -17,14 +17,15 @@ from simulations.checkers import (
     SequencesOnlyRise,
     ViewsAgree,
 )
-from simulations.cluster import Cluster, Host, SimulationError
-from simulations.gossiper import Directory, Gossiper
+from simulations.cluster import Cluster, SimulationError
+from simulations.gossiper import gossip_cluster
 from simulations.network import Conditions, Network
 from simulations.trace import Trace
 from simulations.world import World
 
-PORT = 443
 NODES_MAX = 4096
+
+BuildCluster = Callable[[World, Network, int, GossipConfig], Cluster]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,9 @@ class Scenario:
     summary: str
     play: Callable[[Run], None]
     conditions: Conditions = field(default_factory=Conditions)
+    build: BuildCluster = gossip_cluster
     nodes_min: int = 2
+    nodes_max: int = NODES_MAX
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,15 +74,7 @@ class Run:
         self.rng = self.world.stream("scenario")
         self.figures: dict[str, float] = {}
         self.expectations: list[Check] = []
-        endpoints = {n: (f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}", PORT) for n in range(nodes)}
-        directory = Directory(endpoints)
-        hosts = [Host(n, directory.identities[n], endpoint) for n, endpoint in endpoints.items()]
-
-        def make(host: Host) -> Gossiper:
-            rng = self.world.stream(f"gossip/{host.number}/{host.boots}")
-            return Gossiper(host.number, directory, host.disk, self.config, rng, self.world.now)
-
-        self.cluster = Cluster(self.world, self.network, hosts, make)
+        self.cluster = scenario.build(self.world, self.network, nodes, self.config)
         self.hosts = self.cluster.hosts
         scale = max(1.0, log10(nodes)) * self.config.probe_period
         self.suspicion_s = self.config.suspicion_beta * self.config.suspicion_alpha * scale
@@ -142,7 +137,7 @@ class Run:
             SequencesOnlyRise(self.cluster),
             MessagesFit(self.cluster),
             NothingIsRefused(self.cluster),
-            ViewsAgree(self.cluster, suspects=lossy),
+            ViewsAgree(self.cluster),
         ]
         if not lossy:
             grace = self.suspicion_s * 1.5 + 10 * self.config.probe_period

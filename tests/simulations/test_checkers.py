@@ -121,13 +121,6 @@ def test_a_running_host_seen_otherwise_is_noticed(cluster: Cluster, state: str) 
     assert f"host 0 sees host 1 as {state}" in checker.result().detail
 
 
-def test_suspects_may_be_allowed(cluster: Cluster) -> None:
-    toy(cluster.hosts[0]).known[cluster.hosts[1].identity] = "suspect"
-    checker = views(cluster, suspects=True)
-    checker.finish()
-    assert checker.result().ok
-
-
 def test_a_ghost_is_noticed(cluster: Cluster) -> None:
     cluster.crash(cluster.hosts[2])
     checker = views(cluster)
@@ -137,7 +130,7 @@ def test_a_ghost_is_noticed(cluster: Cluster) -> None:
 
 
 def test_a_record_that_did_not_arrive_is_noticed(cluster: Cluster) -> None:
-    checker = ViewsAgree(cluster, suspects=False)
+    checker = ViewsAgree(cluster)
     checker.finish()
     assert "host 0 holds None, not 1" in checker.result().detail
 
@@ -152,9 +145,9 @@ def test_only_a_few_examples_are_kept_and_the_rest_counted(cluster: Cluster) -> 
     assert detail.endswith("and 45 more")
 
 
-def views(cluster: Cluster, suspects: bool = False) -> Checker:
+def views(cluster: Cluster) -> Checker:
     """A `ViewsAgree`, once every toy holds the records of all."""
     sequences = {(host.identity, 0): host.disk.sequence for host in cluster.hosts}
     for host in cluster.running:
         toy(host).sequences = lambda: sequences  # type: ignore[method-assign]
-    return ViewsAgree(cluster, suspects)
+    return ViewsAgree(cluster)

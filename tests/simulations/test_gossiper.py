@@ -64,7 +64,7 @@ def test_what_the_disk_held_is_known_after_a_restart() -> None:
         for each in machines.values():
             each.handle_timer(step * 0.1)
         exchange(machines, step * 0.1)
-    again = machine(0, Disk(1, machines[0].records()))
+    again = machine(0, Disk(sequence=1, records=machines[0].records()))
     again.start([], 5.0)
     assert DIRECTORY.identities[1] in again.states()
 

@@ -97,10 +97,10 @@ def test_the_trace_file_has_every_event(tmp_path: Path) -> None:
     assert {"start", "timer", "deliver", "saw"} <= kinds
 
 
-def traced(hash_seed: str, seed: int) -> str:
+def traced(scenario: str, hash_seed: str, seed: int) -> str:
     """The trace hash of a run in a process of its own."""
     run = subprocess.run(
-        [sys.executable, "-m", "simulations", "run", "crash", "--nodes", "12", f"--seed={seed}"],
+        [sys.executable, "-m", "simulations", "run", scenario, "--nodes", "5", f"--seed={seed}"],
         env={**os.environ, "PYTHONHASHSEED": hash_seed},
         cwd=ROOT,
         capture_output=True,
@@ -111,8 +111,9 @@ def traced(hash_seed: str, seed: int) -> str:
     return run.stdout.splitlines()[-1].split()[-1]
 
 
-def test_a_seed_decides_a_run_wholly_whatever_pythonhashseed_is() -> None:
-    first = traced("0", seed=5)
-    assert traced("0", seed=5) == first
-    assert traced("12345", seed=5) == first
-    assert traced("0", seed=6) != first
+@pytest.mark.parametrize("scenario", ["crash", "node-crash"])
+def test_a_seed_decides_a_run_wholly_whatever_pythonhashseed_is(scenario: str) -> None:
+    first = traced(scenario, "0", seed=5)
+    assert traced(scenario, "0", seed=5) == first
+    assert traced(scenario, "12345", seed=5) == first
+    assert traced(scenario, "0", seed=6) != first
