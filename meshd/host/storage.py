@@ -172,6 +172,9 @@ class Storage:
         """
         with self.locked():
             self.save_records(records)
+            make_directory(self.certs, 0o755)
+            seeds = seal(keyring.SEEDS, encode(list(records)))
+            write_file(self.certs / keyring.SEEDS, seeds, 0o644)
             self.save_revocations(identity.trust)
             self._write_identity(identity)
 
@@ -219,8 +222,20 @@ class Storage:
         self._reserve("handshakes", counter, HANDSHAKE_BLOCK)
 
     def load_records(self) -> list[bytes]:
-        """Encoded gossip records, as saved last."""
-        return self._load("records", _decode_list) or []
+        """Encoded gossip records, as saved last; where none are, those that enrolment brought."""
+        return self._load("records", _decode_list) or self._load_seeds()
+
+    def _load_seeds(self) -> list[bytes]:
+        data = self._read(keyring.SEEDS)
+        if data is None:
+            return []
+        try:
+            return _decode_list(unseal(keyring.SEEDS, data))
+        except ValueError:
+            self._notices.append(
+                f"{self.certs / keyring.SEEDS} is damaged: this node waits for others to call"
+            )
+            return []
 
     def save_records(self, records: Sequence[bytes]) -> None:
         """Replace the saved gossip records."""

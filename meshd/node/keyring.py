@@ -8,6 +8,7 @@
 | `issuer.crt`             | PEM: what this node issues with                                 |
 | `mesh.toml`              | what all nodes agree on, see `mesh`                             |
 | `mesh.secret`            | one line: the mesh secret, and a check of it for this mesh      |
+| `mesh.seeds`             | the first members' gossip records: whom to ask, state or none   |
 
 Whatever is missing, damaged, of another mesh or out of its time is told in one sentence.
 """
@@ -15,7 +16,6 @@ Whatever is missing, damaged, of another mesh or out of its time is told in one 
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 from collections.abc import Mapping, Sequence
 from hashlib import blake2s
@@ -38,7 +38,7 @@ from meshd.node.invitation import show_time
 from meshd.node.issuing import Issuer, Ledger
 from meshd.node.mesh import parse_mesh
 
-CA, MESH, MESH_SECRET = "ca.crt", "mesh.toml", "mesh.secret"
+CA, MESH, MESH_SECRET, SEEDS = "ca.crt", "mesh.toml", "mesh.secret", "mesh.seeds"
 NODE_CERTIFICATE, NODE_KEY = "node.crt", "node.key"
 ISSUER_CERTIFICATE, ISSUER_KEY, ROOT_KEY = "issuer.crt", "issuer.key", "root.key"
 
@@ -195,7 +195,7 @@ def _read_pem(data: bytes, path: str) -> list[bytes]:
             raise _damaged(path, "not certificates in PEM, or cut off")
         try:
             certificates.append(base64.b64decode(b"".join(block[1].split()), validate=True))
-        except binascii.Error:
+        except ValueError:
             raise _damaged(path, "not base64") from None
         position = block.end()
     return certificates
