@@ -13,6 +13,9 @@ bytes. Here a certificate is only well formed; `chain` decides whether it is to 
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
@@ -20,7 +23,6 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.oid import NameOID, SignatureAlgorithmOID
 
 from gossip import NodeId
@@ -126,25 +128,45 @@ def parse_certificate(der: bytes) -> Certificate:
     """
     if len(der) > MAX_CERTIFICATE:
         raise TrustError("certificate-malformed", "too large")
-    try:
+    with reading("certificate-malformed"):
         return _read(x509.load_der_x509_certificate(der), der)
+
+
+@contextmanager
+def reading(reason: str) -> Iterator[None]:
+    """Make TrustError(reason) of all that the library raises over bytes it was given, and keep
+    its warnings, which a peer could provoke at will, out of the log."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     except (
         ValueError,
         TypeError,
         LookupError,
-        CryptographyDeprecationWarning,
         UnsupportedAlgorithm,
         x509.DuplicateExtension,
         x509.ExtensionNotFound,
         x509.InvalidVersion,
         x509.UnsupportedGeneralNameType,
     ) as error:
-        raise TrustError("certificate-malformed", str(error)[:200]) from None
+        raise TrustError(reason, str(error)[:200]) from None
+
+
+def check_encoding(der: bytes, signature: bytes) -> None:
+    """Raises ValueError unless `der` ends with its signature in the one right encoding.
+
+    The library ignores the count of unused bits, so that each signed object would have eight
+    encodings and as many hashes.
+    """
+    if not der.endswith(b"\x03\x41\x00" + signature):
+        raise ValueError("the signature is not 512 whole bits")
 
 
 def _read(loaded: x509.Certificate, der: bytes) -> Certificate:
     if loaded.signature_algorithm_oid != SignatureAlgorithmOID.ED25519:
         raise ValueError("not signed with Ed25519")
+    check_encoding(der, loaded.signature)
     public_key = loaded.public_key()
     if not isinstance(public_key, Ed25519PublicKey):
         raise ValueError("not an Ed25519 key")
@@ -251,7 +273,7 @@ def read_csr(der: bytes) -> tuple[bytes, str]:
     """
     if len(der) > MAX_CERTIFICATE:
         raise TrustError("request-malformed", "too large")
-    try:
+    with reading("request-malformed"):
         request = x509.load_der_x509_csr(der)
         public_key = request.public_key()
         if not isinstance(public_key, Ed25519PublicKey):
@@ -264,5 +286,3 @@ def read_csr(der: bytes) -> tuple[bytes, str]:
         if len(found) != 1 or not isinstance(found[0].value, str):
             raise ValueError("the subject is not one CN")
         return raw, _label(found[0].value)
-    except (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion) as error:
-        raise TrustError("request-malformed", str(error)[:200]) from None

@@ -14,7 +14,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 
 from meshd.node.addresses import mesh_prefix6, overlay6
-from meshd.node.certificates import Certificate, TrustError, parse_certificate
+from meshd.node.certificates import Certificate, TrustError, parse_certificate, reading
 from meshd.node.grants import ANY, within
 from meshd.node.revocation import RevocationList, list_authority, parse_list
 
@@ -106,7 +106,7 @@ class TrustStore:
         leaf = parse_certificate(leaf_der)
         if leaf.is_ca:
             raise TrustError("certificate-malformed", "a CA where a node's was expected")
-        issuer = self._issuer_of(leaf, issuer_ders)
+        issuer = self.issuer_of(leaf, issuer_ders)
         _check_signature(leaf, issuer)
         for certificate in (self.root, issuer, leaf):
             check_validity(certificate, unix_time)
@@ -132,8 +132,11 @@ class TrustStore:
             return "exit" in certificate.roles
         return within(network, certificate.routes)
 
-    def _issuer_of(self, leaf: Certificate, issuer_ders: Sequence[bytes]) -> Certificate:
-        """The issuer with the leaf's authority key: of those that expire last, ours or theirs."""
+    def issuer_of(self, leaf: Certificate, issuer_ders: Sequence[bytes] = ()) -> Certificate:
+        """The issuer with the leaf's authority key, the store's or, if that ends later, theirs.
+
+        Raises TrustError("certificate-foreign" when there is none).
+        """
         best = self._issuers.get(leaf.authority)
         for der in issuer_ders[:MAX_CHAIN]:
             if best is not None and der == best.der:
@@ -196,9 +199,10 @@ def _check_signature(certificate: Certificate, issuer: Certificate) -> None:
     """Name and signature; the key identifiers and the network's name as well."""
     if certificate.authority != issuer.node or certificate.network != issuer.network:
         raise TrustError("certificate-foreign")
-    try:
-        x509.load_der_x509_certificate(certificate.der).verify_directly_issued_by(
-            x509.load_der_x509_certificate(issuer.der)
-        )
-    except (InvalidSignature, ValueError, TypeError):
-        raise TrustError("certificate-signature") from None
+    with reading("certificate-signature"):
+        try:
+            x509.load_der_x509_certificate(certificate.der).verify_directly_issued_by(
+                x509.load_der_x509_certificate(issuer.der)
+            )
+        except InvalidSignature:
+            raise ValueError("the signature is wrong") from None

@@ -188,14 +188,16 @@ def assemble(
 ) -> Identity:
     """Put an identity together, and check that its parts belong together.
 
-    Raises TrustError: `TrustStore.verify`'s reasons, and "key-mismatch", "mesh-mismatch",
-    "secret-malformed", "issuer-mismatch".
+    `trust` learns the issuers in `issuer_ders`. Raises TrustError: `TrustStore.verify`'s reasons,
+    "key-mismatch", "mesh-mismatch", "secret-malformed", "issuer-mismatch".
     """
     if mesh.mesh_id != trust.mesh_id or (mesh.name, mesh.cidr) != (trust.root.network, trust.cidr):
         raise TrustError("mesh-mismatch")
     if len(mesh_secret) != SECRET_SIZE:
         raise TrustError("secret-malformed")
-    certificate = trust.verify(leaf_der, issuer_ders, unix_time)
+    for der in issuer_ders:
+        trust.add_issuer(der)
+    certificate = trust.verify(leaf_der, (), unix_time)
     if certificate.public_key != node_key.public_key().public_bytes_raw():
         raise TrustError("key-mismatch")
     if issuer is not None:
@@ -207,7 +209,7 @@ def assemble(
         node_key=node_key,
         static=derive_static(node_key),
         certificate=certificate,
-        issuer_certificates=tuple(issuer_ders),
+        issuer_certificates=(trust.issuer_of(certificate).der,),
         trust=trust,
         mesh=mesh,
         mesh_secret=mesh_secret,

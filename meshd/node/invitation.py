@@ -19,7 +19,6 @@ is sealed under the id. Who reads the file cannot join by it.
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
@@ -102,7 +101,7 @@ def decode_token(text: str) -> Token:
         if len(body) < _FIXED or _checksum(body) != data[-_CHECKSUM:]:
             raise ValueError
         endpoints = _read_endpoints(body[_FIXED:], body[_FIXED - 1])
-    except (ValueError, binascii.Error):
+    except ValueError:
         raise LocalError(f"this invitation is damaged or cut off: {_ALIKE}") from None
     return Token(body[:16], body[16:48], body[48:64], int.from_bytes(body[64:68], "big"), endpoints)
 

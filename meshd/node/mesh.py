@@ -8,7 +8,6 @@ without the last line, `signature`. So spaces and comments may change, values ma
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 import sys
 from dataclasses import dataclass, replace
@@ -191,7 +190,7 @@ def _text(fields: dict[str, object], key: str) -> str:
 def _bytes(fields: dict[str, object], key: str, size: int) -> bytes:
     try:
         value = base64.b64decode(_text(fields, key), validate=True)
-    except binascii.Error:
+    except ValueError:
         value = b""
     if len(value) != size:
         raise LocalError(f"the mesh document's {key} is not {size} bytes of base64")

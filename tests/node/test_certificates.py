@@ -136,6 +136,14 @@ def test_other_bytes_are_no_certificate(der: bytes) -> None:
     assert refused(der) == "certificate-malformed"
 
 
+def test_a_signed_object_has_one_encoding_only() -> None:
+    leaf, request = admit(MESH, 2).der, make_csr(KEY, "beta")
+    for unused in range(1, 8):
+        assert refused(leaf[:-65] + bytes([unused]) + leaf[-64:]) == "certificate-malformed"
+        with pytest.raises(TrustError, match="request-malformed"):
+            read_csr(request[:-65] + bytes([unused]) + request[-64:])
+
+
 def test_a_large_certificate_is_not_read() -> None:
     assert refused(bytes(5000)) == "certificate-malformed"
 

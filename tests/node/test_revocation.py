@@ -43,6 +43,13 @@ def test_a_list_of_another_ca_or_with_a_flipped_bit_is_refused() -> None:
         parse_list(made.der[:-1] + bytes([made.der[-1] ^ 1]), CA)
 
 
+def test_a_list_has_one_encoding_only() -> None:
+    der = make_list(ISSUER.key, CA, 7, {5: NOW}, NOW).der
+    for unused in range(1, 8):
+        with pytest.raises(TrustError, match="list-malformed"):
+            parse_list(der[:-65] + bytes([unused]) + der[-64:], CA)
+
+
 def test_a_list_by_another_key_in_the_cas_name_is_refused() -> None:
     other = issuer_of(make_mesh(9))
     made = make_list(other.key, other.certificate, 7, {5: NOW}, NOW)
