@@ -9,8 +9,9 @@ import logging
 import os
 import random
 import signal
+import socket
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine
 from pathlib import Path
 
 from gossip import DecodeError, GossipConfig, Record
@@ -36,6 +37,8 @@ RECORDS_DELAY = 1.0
 CLOCK_INTERVAL = 30.0
 """Seconds between two looks at the wall clock and at the host's addresses."""
 RESOLVE_AGAIN = 60.0
+"""Seconds between two look-ups of the bootstrap names."""
+MAX_BOOTSTRAP = 8
 
 _log = logging.getLogger("meshd")
 
@@ -71,13 +74,19 @@ class Daemon:
     async def serve(self) -> None:
         """Open everything, run until told to stop, close everything. Raises LocalError."""
         config = self._config
-        self._auth_log = log.AuthLog(config.logging.auth_file)
-        self._notices += [*config.notices(), *self._auth_log.missing]
+        logging_ = config.logging
+        self._notices += log.setup(logging_.format, logging_.level, logging_.file)
+        self._auth_log = log.AuthLog(logging_.auth_file)
+        self._notices += [*config.notices(self._identity.mesh), *self._auth_log.missing]
+        self._notices += self._role_notices()
         with contextlib.ExitStack() as stack:
             listener = UnixListener(self._socket_path)
             stack.callback(listener.close)
             self._udp = UdpSockets.open(
-                config.listen_port, want_gso=config.offload.gso, want_gro=config.offload.gro
+                config.listen_port,
+                want_gso=config.offload.gso,
+                want_gro=config.offload.gro,
+                address=config.listen_address,
             )
             stack.callback(self._udp.close)
             self._tun = Tun.open(config.tun.name, want_offloads=config.offload.tun)
@@ -96,9 +105,12 @@ class Daemon:
             self._pump.start()
             stack.callback(self._pump.stop)
             self._watch()
+            self._start(self._resolve_bootstrap())
             self._signals()
             await self._serve_api(listener)
             self._close()
+            for task in self._tasks:
+                task.cancel()
         if self._failure is not None:
             raise self._failure
 
@@ -122,7 +134,7 @@ class Daemon:
             vnet_header=self._tun.vnet_header,
             segmentation="tso4" in self._tun.offloads,
             udp_segmentation="uso" in self._tun.offloads,
-            endpoints=self._resolved(config.network.endpoints),
+            endpoints=config.network.endpoints,
             max_peers=config.performance.max_peers,
             routes=tuple(str(route) for route in self._identity.certificate.routes),
         )
@@ -150,13 +162,28 @@ class Daemon:
                 records.append(decode_record(data))
         return records
 
-    def _resolved(self, named: Sequence[tuple[str, int | None]]) -> tuple[Endpoint, ...]:
-        """The entries that are addresses already; the port is ours where none stands."""
-        return tuple(
-            (host, port or self._udp.port)
-            for host, port in named
-            if host.replace(".", "").isdigit() or ":" in host
-        )
+    def _role_notices(self) -> list[str]:
+        wanted = self._config.node_type
+        if wanted in ("access", *self._identity.certificate.roles):
+            return []
+        return [
+            f"node_type is {wanted}, but this node's certificate does not grant the role: invite "
+            f"it anew with `meshd invite --role {wanted}`"
+        ]
+
+    async def _resolve_bootstrap(self) -> None:
+        """Look up where to begin, again and again while nobody is reached: names move."""
+        loop, state = asyncio.get_running_loop(), self._node.state
+        while self._config.bootstrap:
+            found: list[Endpoint] = []
+            alone = not any(peer.current is not None for peer in state.peers.values())
+            for host, port in self._config.bootstrap if alone else ():
+                with contextlib.suppress(OSError):
+                    results = await loop.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
+                    found += [(str(item[4][0]), int(item[4][1])) for item in results]
+            if found:
+                self._node.set_bootstrap(list(dict.fromkeys(found))[:MAX_BOOTSTRAP])
+            await asyncio.sleep(RESOLVE_AGAIN)
 
     async def _serve_api(self, listener: UnixListener) -> None:
         # Late and beside the loop: importing aiohttp costs half a second.
@@ -165,7 +192,8 @@ class Daemon:
 
         listen = self._config.api.listen
         public = open_tcp(*listen) if listen is not None else None
-        server = ApiServer(self._backend, listener.socket, public, self._config.api.hosts)
+        hosts = (*self._config.api.hosts, self._identity.name, socket.gethostname())
+        server = ApiServer(self._backend, listener.socket, public, hosts)
         await server.start()
         _log.info("%s is up", self._identity.name)
         try:

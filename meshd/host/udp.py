@@ -86,14 +86,18 @@ class UdpSockets:
         want_ipv4: bool = True,
         want_ipv6: bool = True,
         buffer_size: int = BUFFER_SIZE,
+        address: str | None = None,
     ) -> UdpSockets:
-        """Bind `port` (0: any free one) on every address of the families that this host has.
+        """Bind `port` (0: any free one) on every address of the families that this host has, or
+        on `address` alone.
 
         The `want_` arguments leave features unused, as on a kernel that lacks them; `buffer_size`
         (bytes) is asked for in each direction. Raises HostError: port taken or privileged, no IP.
         """
         missing: list[str] = []
-        ipv4, ipv6 = _bind_both(port, want_ipv4, want_ipv6)
+        if address is not None:
+            want_ipv4, want_ipv6 = ":" not in address, ":" in address
+        ipv4, ipv6 = _bind_both(port, want_ipv4, want_ipv6, address or "")
         if ipv4 is None:
             missing.append("this host has no IPv4: peers are reached over IPv6 only")
         if ipv6 is None:
@@ -276,14 +280,14 @@ def _attributes(data: bytes) -> dict[int, bytes]:
 
 
 def _bind_both(
-    port: int, want_ipv4: bool, want_ipv6: bool
+    port: int, want_ipv4: bool, want_ipv6: bool, address: str
 ) -> tuple[socket.socket | None, socket.socket | None]:
     """Bind the families that exist to one port. Raises HostError."""
     for _ in range(_PORT_TRIES):
-        ipv4 = _bind(socket.AF_INET, port) if want_ipv4 else None
+        ipv4 = _bind(socket.AF_INET, port, address) if want_ipv4 else None
         chosen = ipv4.getsockname()[1] if ipv4 else port
         try:
-            ipv6 = _bind(socket.AF_INET6, chosen) if want_ipv6 else None
+            ipv6 = _bind(socket.AF_INET6, chosen, address) if want_ipv6 else None
         except HostError:
             if ipv4:
                 ipv4.close()
@@ -296,7 +300,7 @@ def _bind_both(
     raise HostError("no UDP port is free in both IPv4 and IPv6: set listen_port")
 
 
-def _bind(family: socket.AddressFamily, port: int) -> socket.socket | None:
+def _bind(family: socket.AddressFamily, port: int, address: str) -> socket.socket | None:
     """A bound, non-blocking socket; None if the host lacks the family. Raises HostError."""
     try:
         sock = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
@@ -310,9 +314,13 @@ def _bind(family: socket.AddressFamily, port: int) -> socket.socket | None:
             sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, _PMTUDISC_PROBE)
         else:
             sock.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PMTUDISC_PROBE)
-        sock.bind(("", port))
+        sock.bind((address, port))
     except OSError as error:
         sock.close()
+        if error.errno == errno.EADDRNOTAVAIL and address:
+            raise HostError(
+                f"listen_address {address} is not an address of this host: see `ip address`"
+            ) from error
         if error.errno == errno.EADDRNOTAVAIL:
             return None
         raise _bind_error(port, error) from error
