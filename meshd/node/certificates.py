@@ -275,6 +275,7 @@ def read_csr(der: bytes) -> tuple[bytes, str]:
         raise TrustError("request-malformed", "too large")
     with reading("request-malformed"):
         request = x509.load_der_x509_csr(der)
+        check_encoding(der, request.signature)
         public_key = request.public_key()
         if not isinstance(public_key, Ed25519PublicKey):
             raise ValueError("not an Ed25519 key")
