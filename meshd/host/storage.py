@@ -142,6 +142,8 @@ class Storage:
         with self.locked():
             self._check_empty()
             identity = found(name, network, cidr, cipher, unix_time, random_bytes)
+            if identity.issuer is not None:
+                self.save_ledger(identity.issuer)
             self._write_identity(identity)
         return identity
 

@@ -170,6 +170,8 @@ def test_a_new_issuer_is_added_to_the_bundle(storage: Storage) -> None:
 
 def test_the_ledger_is_remembered(storage: Storage) -> None:
     first = create(storage)
+    before = issuer_of(storage.load_identity(NOW)).ledger
+    assert [entry.name for entry in before.entries()] == ["alpha"]
     admit(first, 2, "beta")
     storage.save_ledger(issuer_of(first))
     ledger = issuer_of(storage.load_identity(NOW)).ledger
