@@ -27,6 +27,7 @@ from meshd.node.wire import (
     ENTRY_SIZE,
     HEADER,
     HEADER_SIZE,
+    MAX_SEGMENTS,
     OFFLOAD,
     PACKET,
     PADDING,
@@ -186,6 +187,10 @@ class Arrival:
 
 ARRIVAL_INTERVAL = 0.25
 """Seconds between two arrivals that only say: still alive."""
+MAX_CONTROLS = 3
+"""Control messages of one frame that are looked at (we put one into each): their answers go to
+where the frame came from, proven or not, and must not be many times its size."""
+_INDEXES = bytes(range(MAX_SEGMENTS))
 
 
 class Inbound:
@@ -198,6 +203,10 @@ class Inbound:
         self._view = memoryview(self._plain)
         self._used = 0
         self._headers: tuple[bytes, int] = (ZERO_HEADER, 0)
+        mesh = state.identity.mesh
+        self._shift = 32 - mesh.cidr.prefixlen
+        self._overlay4 = int(mesh.cidr.network_address) >> self._shift
+        self._overlay6 = int(mesh.prefix6.network_address) >> 64
         self.addresses = addresses
         """Ours: the only destinations let through."""
         self.arrivals: list[Arrival] = []
@@ -239,16 +248,23 @@ class Inbound:
             if whole and count > 1:
                 tail = HEADER.unpack_from(buffer, last + base) if size - last > base + 16 else None
                 whole = tail == (kind, count - 1, count, flags, receiver, counter)
+                # Nor may those between have changed places.
+                indexes = buffer[start + 1 : last + base + 2 : segment]
+                whole = whole and indexes.tobytes() == _INDEXES[:count]
             if whole:
                 end = min(last + segment, size)
                 self._whole(buffer, offset, end, segment, base, session, source, via, now, packets)
                 offset = end
                 continue
             end = min(offset + segment, size)
-            if via is not None or self._known(session, source):
+            if not session.replay.check(counter):
+                drops["replay"] += 1
+            elif via is not None or self._known(session, source):
                 piece = bytes(buffer[start + HEADER_SIZE : end])
                 joined = session.reassembler.add(counter, index, count, piece, now)
-                if joined is not None:
+                if joined is not None and len(joined) > MAX_READ:
+                    drops["oversize"] += 1
+                elif joined is not None:
                     out = memoryview(bytearray(len(joined)))
                     head = (count, flags, counter)
                     self._open(session, head, joined, out, source, via, now, packets)
@@ -331,7 +347,7 @@ class Inbound:
         via: Path | None,
         packets: list[Buffer],
     ) -> None:
-        start, end = 0, len(plain)
+        start, end, controls = 0, len(plain), 0
         pair: tuple[int, ...]
         while start + ENTRY_SIZE <= end:
             (word,) = ENTRY.unpack_from(plain, start)
@@ -339,10 +355,12 @@ class Inbound:
             start = body + (word & 0xFFFFFF)
             if start > end:
                 break
-            if kind == CONTROL:
-                self.arrivals.append(Arrival(session, source, via, bytes(plain[body:start])))
-                continue
-            if kind == PADDING:
+            if kind > OFFLOAD:
+                if kind == CONTROL and controls < MAX_CONTROLS:
+                    controls += 1
+                    self.arrivals.append(Arrival(session, source, via, bytes(plain[body:start])))
+                elif kind != PADDING:
+                    self._state.drops["control" if kind == CONTROL else "malformed"] += 1
                 continue
             ip = body + VNET if kind == OFFLOAD else body
             version = plain[ip] >> 4 if ip < start else 0
@@ -392,10 +410,10 @@ class Inbound:
             packets.append(prefix + plain[body:end])
             return
         header, packet = bytes(plain[body : body + VNET]), plain[body + VNET : end]
-        if not segmentation.validate(header, len(packet)):
+        try:
+            packets.extend([prefix + whole for whole in segmentation.split(header, packet)])
+        except RemoteError:
             self._state.drops["offload-header"] += 1
-            return
-        packets.extend(prefix + whole for whole in segmentation.split(header, packet))
 
     def _refusal(self, session: Session, pair: tuple[int, ...]) -> str | None:
         """Why the peer may not send this packet to us, or None when it may."""
@@ -406,10 +424,11 @@ class Inbound:
         destination: Key
         if len(pair) == 2:
             source, destination = pair
-            known = source in peer.keys4
+            known, overlay = source in peer.keys4, source >> self._shift == self._overlay4
         else:
             source, destination = (pair[0], pair[1]), (pair[2], pair[3])
-            known = source in peer.keys6
-        if not known and not peer.may_send_from(source):
+            known, overlay = source in peer.keys6, pair[0] == self._overlay6
+        # No route covers the overlay's own addresses, a default route neither.
+        if not known and (overlay or not peer.may_send_from(source)):
             return "source"
         return None if destination in self.addresses else "destination"

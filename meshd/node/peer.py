@@ -120,8 +120,8 @@ class Peer:
         )
 
     def may_send_from(self, source: int | tuple[int, int]) -> bool:
-        """Whether the certificate grants a route that holds `source`."""
-        if self.certificate is None:
+        """Whether the certificate grants a route that holds `source`, and a host can have it."""
+        if self.certificate is None or _martian(source):
             return False
         version, value = (
             (4, source) if isinstance(source, int) else (6, source[0] << 64 | source[1])
@@ -166,3 +166,11 @@ class Peer:
         """Where its own record says it may be, and what else is known."""
         known = self.record.endpoints if self.record is not None else ()
         return tuple(dict.fromkeys((*known, *extra)))
+
+
+def _martian(source: int | tuple[int, int]) -> bool:
+    """Whether `source` is no host's address: this network, loopback, multicast and above; of IPv6
+    also link-local ones, and all of ::/64, where the IPv4-mapped ones are (RFC 6890)."""
+    if isinstance(source, int):
+        return source >> 24 in (0, 127) or source >> 28 >= 0xE
+    return source[0] == 0 or source[0] >> 56 == 0xFF or source[0] >> 54 == 0xFE80 >> 6
