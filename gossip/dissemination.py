@@ -2,8 +2,9 @@
 
 Each class of news is credited its share of every message's room, and keeps the credit until it has
 a piece that it can pay (deficit round robin: a large record gets its turn among small ones); room
-that is left is anyone's, membership first. Within a class the pieces sent least go first, and
-among them the newest. A newer piece about the same thing replaces the older one.
+that is left is anyone's, membership first. Within a class the pieces sent least go first: among
+those never sent the newest, among the others the one not sent for longest. A newer piece about
+the same thing replaces the older one.
 """
 
 from __future__ import annotations
@@ -101,7 +102,8 @@ class NewsQueue:
             if not tier:
                 continue
             chosen: list[Hashable] = []
-            for looked, (key, item) in enumerate(reversed(tier.items())):
+            pieces = tier.items() if sent else reversed(tier.items())
+            for looked, (key, item) in enumerate(pieces):
                 if len(taken) >= slots or looked == _LOOK_AHEAD:
                     break
                 if len(item) <= room:

@@ -1,0 +1,144 @@
+"""Comparisons: two nodes that differ end up the same, within bounds."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+
+from gossip import messages
+from gossip.antientropy import Synchroniser
+from gossip.config import GossipConfig
+from gossip.core import Core
+from gossip.messages import BUCKETS, Buckets, Entries, RecordItem, Want
+from gossip.records import Record
+
+from .cluster import FakeAuthority, id_of, key_of, record_of
+from .test_core import sent
+
+
+def holding(name: str, held: list[Record], config: GossipConfig | None = None) -> Core:
+    key = key_of(name)
+    core = Core(id_of(key), key, config or GossipConfig(), FakeAuthority(key), Random(1))
+    for record in held:
+        core.store.put(record)
+    return core
+
+
+def exchange(first: Core, second: Core, rounds: int = 1) -> int:
+    """Comparisons begun by `first`, carried to and fro until all is silent; messages sent."""
+    sides = {first.identity: first, second.identity: second}
+    parts = {node: Synchroniser(core, 0.0) for node, core in sides.items()}
+    count, now = 0, 0.0
+    for _ in range(rounds):
+        now += 60.0
+        parts[first.identity].on_digest(second.store.digest, second.identity, now)
+        for _ in range(10):
+            for core in (first, second):
+                outgoing = sent(core)
+                core.outputs.clear()
+                for message in outgoing:
+                    count += 1
+                    assert len(message.payload) <= core.config.packet_size
+                    deliver(sides[message.to], parts[message.to], core, message.payload, now)
+    return count
+
+
+def deliver(core: Core, part: Synchroniser, other: Core, payload: bytes, now: float) -> None:
+    envelope = messages.decode(payload)
+    match envelope.body:
+        case Buckets():
+            part.on_buckets(envelope.body, other.identity, now)
+        case Entries():
+            part.on_entries(envelope.body, other.identity, now)
+        case Want():
+            part.on_want(envelope.body, other.identity, now)
+    for item in envelope.items:
+        assert isinstance(item, RecordItem)
+        held = core.store.get(item.record.subject, item.record.kind)
+        if held is None or item.record.supersedes(held):
+            core.store.put(item.record)
+
+
+COMMON = [record_of(name, kind=kind) for name in range(100) for kind in (0, 2)]
+
+
+@pytest.mark.parametrize("begins", [0, 1])
+def test_each_side_gets_what_it_lacks(begins: int) -> None:
+    newer = [record_of(name, 5) for name in range(7)]
+    first = holding("x", [*COMMON, record_of("only-first")])
+    second = holding("y", [*COMMON, *newer, record_of("only-second")])
+    pair = (first, second) if begins == 0 else (second, first)
+    exchange(*pair)
+    assert first.store.digest == second.store.digest
+    assert len(first.store) == len(COMMON) + 2
+
+
+def test_equal_nodes_exchange_nothing() -> None:
+    assert exchange(holding("x", COMMON), holding("y", COMMON)) == 0
+
+
+def test_one_difference_costs_few_messages_however_many_records_there_are() -> None:
+    second = holding("y", [*COMMON, record_of("new")])
+    assert exchange(holding("x", COMMON), second) <= 5
+
+
+def test_an_empty_node_gets_everything_in_bursts() -> None:
+    held = [record_of(name, body=bytes(170)) for name in range(600)]
+    first, second = holding("x", []), holding("y", held)
+    exchange(first, second)
+    assert 0 < len(first.store) < 600
+    exchange(first, second, rounds=9)
+    assert first.store.digest == second.store.digest
+
+
+def test_different_records_of_one_sequence_are_exchanged_too() -> None:
+    first = holding("x", [*COMMON, record_of("a", 3, body=b"x")])
+    second = holding("y", [*COMMON, record_of("a", 3, body=b"y")])
+    exchange(first, second)
+    assert first.store.digest == second.store.digest
+
+
+def test_a_bucket_of_many_pages_is_compared_wholly() -> None:
+    names = [n for n in range(20_000) if id_of(key_of(n))[0] >> 1 == 5][:120]
+    held = [record_of(name) for name in names]
+    first, second = holding("x", held[::2]), holding("y", held[1:])
+    exchange(first, second, rounds=5)
+    assert first.store.digest == second.store.digest
+    assert len(first.store) == 120
+
+
+def test_answers_are_bounded_in_number_and_rate() -> None:
+    held = [record_of(name, body=bytes(170)) for name in range(2000)]
+    core = holding("y", held)
+    part = Synchroniser(core, 0.0)
+    asking = Buckets((0,) * BUCKETS)
+    part.on_buckets(asking, id_of(key_of("x")), 0.0)
+    assert 0 < len(sent(core)) <= core.config.sync_burst
+    for _ in range(50):
+        part.on_buckets(asking, id_of(key_of("x")), 0.0)
+    assert len(sent(core)) <= core.config.sync_rate
+
+
+def test_fruitless_comparisons_become_rare() -> None:
+    core = holding("x", COMMON)
+    part = Synchroniser(core, 0.0)
+    other = id_of(key_of("y"))
+    for second in range(3600):
+        part.on_digest(12345, other, float(second))
+    assert core.counters.syncs <= 13
+
+
+def test_nothing_is_compared_while_there_is_news_to_tell() -> None:
+    core = holding("x", COMMON)
+    part = Synchroniser(core, 0.0)
+    core.spread_record(record_of("new"), 0.0)
+    part.on_digest(12345, id_of(key_of("y")), 1.0)
+    assert core.counters.syncs == 0
+
+
+def test_what_was_forgotten_for_its_age_is_not_asked_for() -> None:
+    first, second = holding("x", COMMON), holding("y", COMMON)
+    first.store.forget(id_of(key_of(3)))
+    exchange(first, second, rounds=3)
+    assert first.store.get(id_of(key_of(3)), 0) is None or first.store.digest == second.store.digest

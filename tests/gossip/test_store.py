@@ -1,0 +1,96 @@
+"""The store and its digest."""
+
+from __future__ import annotations
+
+from gossip.messages import BUCKETS
+from gossip.records import RecordKind
+from gossip.store import RecordStore, bucket_range
+
+from .cluster import id_of, key_of, record_of
+
+ALL = bucket_range(0, BUCKETS - 1)
+
+
+def test_equal_contents_have_equal_digests_whatever_the_order() -> None:
+    made = [record_of(name, kind=kind) for name in range(20) for kind in (0, 2)]
+    first, second = RecordStore(100), RecordStore(100)
+    for record in made:
+        first.put(record)
+    for record in reversed(made):
+        second.put(record_of("passing")) if record is made[3] else None
+        second.put(record)
+    assert first.digest != second.digest
+    second.forget(id_of(key_of("passing")))
+    assert (first.digest, first.hashes()) == (second.digest, second.hashes())
+    assert len(first) == len(second) == 40
+
+
+def test_a_newer_record_replaces_its_share_of_the_digest() -> None:
+    first, second = RecordStore(100), RecordStore(100)
+    first.put(record_of("a", 1))
+    first.put(record_of("a", 2))
+    second.put(record_of("a", 2))
+    assert first.digest == second.digest
+    assert first.offered(*ALL) == [record_of("a", 2)]
+
+
+def test_two_records_of_one_sequence_do_not_look_the_same() -> None:
+    first, second = RecordStore(100), RecordStore(100)
+    first.put(record_of("a", 1, body=b"x"))
+    second.put(record_of("a", 1, body=b"y"))
+    assert first.digest != second.digest
+
+
+def test_what_is_hidden_is_kept_but_not_offered() -> None:
+    store = RecordStore(100)
+    store.put(record_of("a", 1))
+    node = id_of(key_of("a"))
+    store.hide(node)
+    assert (store.digest, store.offered(*ALL)) == (0, [])
+    assert store.get(node, 0) == record_of("a", 1)
+    store.put(record_of("a", 2))
+    fresh = RecordStore(100)
+    fresh.put(record_of("a", 2))
+    assert store.digest == fresh.digest
+
+
+def test_what_is_forgotten_does_not_come_back_but_newer_does() -> None:
+    store = RecordStore(100)
+    store.put(record_of("a", 5))
+    store.put(record_of("a", 6, RecordKind.ROUTES))
+    node = id_of(key_of("a"))
+    store.hide(node)
+    store.forget(node)
+    assert (len(store), store.digest, list(store)) == (0, 0, [])
+    assert store.outdated(node, RecordKind.MEMBER, 5)
+    assert store.outdated(node, RecordKind.ROUTES, 6)
+    assert not store.outdated(node, RecordKind.MEMBER, 6)
+
+
+def test_revocations_outlive_their_subject() -> None:
+    store = RecordStore(100)
+    store.put(record_of("a", 5))
+    store.put(record_of("a", 6, RecordKind.REVOCATIONS))
+    node = id_of(key_of("a"))
+    store.forget(node)
+    kept = record_of("a", 6, RecordKind.REVOCATIONS)
+    fresh = RecordStore(100)
+    fresh.put(kept)
+    assert store.offered(*ALL) == [kept]
+    assert store.digest == fresh.digest
+
+
+def test_the_number_of_subjects_is_bounded() -> None:
+    store = RecordStore(1)
+    store.put(record_of("a"))
+    assert store.has_room(id_of(key_of("a")))
+    assert not store.has_room(id_of(key_of("b")))
+
+
+def test_ranges_divide_all_subjects() -> None:
+    store = RecordStore(1000)
+    for name in range(300):
+        store.put(record_of(name))
+    parts = [store.offered(*bucket_range(index, index)) for index in range(BUCKETS)]
+    assert [r for part in parts for r in part] == store.offered(*ALL)
+    assert len(store.offered(*ALL)) == 300

@@ -1,0 +1,183 @@
+"""Every decoder of gossip: what was encoded comes back, and anything else is refused cleanly."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gossip import codec, messages, records
+from gossip.errors import DecodeError, GossipError
+from gossip.ids import MAX_SEQUENCE, NodeId
+from gossip.members import MemberState
+from gossip.messages import (
+    BUCKETS,
+    Accusation,
+    Ack,
+    Body,
+    Buckets,
+    Entries,
+    Entry,
+    Gossip,
+    Item,
+    Nack,
+    Ping,
+    PingRequest,
+    RecordItem,
+    Records,
+    Want,
+)
+from gossip.records import MAX_MEMBER_SIZE, MAX_RECORD_SIZE, OVERHEAD, Record
+from tests.gossip.cluster import id_of, key_of, protocol_of, record_of
+
+u32 = st.integers(0, 2**32 - 1)
+u64 = st.integers(0, 2**64 - 1)
+sequences = st.integers(0, MAX_SEQUENCE)
+nodes = st.binary(min_size=16, max_size=16).map(NodeId)
+signatures = st.binary(min_size=64, max_size=64)
+
+scalars = st.one_of(
+    st.none(), st.booleans(), st.integers(-(2**64), 2**64 - 1), st.binary(), st.text()
+)
+values = st.recursive(
+    scalars,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=5),
+        st.dictionaries(st.one_of(st.text(), st.integers(-(2**64), 2**64 - 1)), inner, max_size=5),
+    ),
+    max_leaves=20,
+)
+
+
+@st.composite
+def any_record(draw: st.DrawFn) -> Record:
+    kind = draw(st.integers(0, 15))
+    withdrawn = draw(st.booleans())
+    room = (MAX_RECORD_SIZE if kind else MAX_MEMBER_SIZE) - OVERHEAD
+    body = b"" if withdrawn else draw(st.binary(max_size=room))
+    key = draw(st.binary(min_size=32, max_size=32))
+    return Record(kind, key, draw(nodes), draw(sequences), withdrawn, body, draw(signatures))
+
+
+@st.composite
+def entries(draw: st.DrawFn) -> Entries:
+    keys = sorted(draw(st.lists(st.tuples(nodes, st.integers(0, 15)), max_size=20, unique=True)))
+    made = tuple(
+        Entry(kind, node, draw(u64), draw(st.binary(min_size=4, max_size=4))) for node, kind in keys
+    )
+    return Entries(bytes(16), b"\xff" * 16, made)
+
+
+bodies: st.SearchStrategy[Body] = st.one_of(
+    st.builds(Ping, u32),
+    st.builds(Ack, u32, u64),
+    st.builds(PingRequest, u32, nodes),
+    st.builds(Nack, u32),
+    st.just(Gossip()),
+    st.just(Records()),
+    st.lists(u64, min_size=BUCKETS, max_size=BUCKETS).map(lambda h: Buckets(tuple(h))),
+    entries(),
+    st.lists(st.tuples(st.integers(0, 255), nodes), min_size=1, max_size=50).map(
+        lambda keys: Want(tuple(keys))
+    ),
+)
+items: st.SearchStrategy[Item] = st.one_of(
+    st.builds(RecordItem, any_record(), st.sampled_from(MemberState)),
+    st.builds(Accusation, nodes, sequences, nodes, signatures),
+)
+
+
+@given(values)
+def test_what_cbor_encodes_comes_back(value: Any) -> None:
+    assert codec.decode(codec.encode(value), max_size=1 << 20) == value
+
+
+@given(st.binary(max_size=200))
+def test_what_cbor_decodes_has_these_bytes_and_no_others(data: bytes) -> None:
+    try:
+        value = codec.decode(data)
+    except DecodeError:
+        return
+    assert codec.encode(value) == data
+
+
+@given(values, st.data())
+def test_bent_cbor_is_refused_or_is_canonical(value: Any, data: st.DataObject) -> None:
+    good = bytearray(codec.encode(value))
+    good[data.draw(st.integers(0, len(good) - 1))] ^= data.draw(st.integers(1, 255))
+    try:
+        bent = codec.decode(bytes(good), max_size=1 << 20)
+    except DecodeError:
+        return
+    assert codec.encode(bent) == good
+
+
+@given(any_record())
+def test_what_a_record_encodes_comes_back(record: Record) -> None:
+    assert records.decode(record.encode()) == record
+
+
+@given(any_record(), st.data())
+def test_a_bent_record_is_refused_or_is_another(record: Record, data: st.DataObject) -> None:
+    bent = bytearray(record.encode())
+    bent[data.draw(st.integers(0, len(bent) - 1))] ^= data.draw(st.integers(1, 255))
+    cut = bytes(bent)[: data.draw(st.integers(0, len(bent)))]
+    for changed in (bytes(bent), cut):
+        try:
+            decoded = records.decode(changed)
+        except DecodeError:
+            continue
+        assert decoded != record
+        assert decoded.encode() == changed
+
+
+@given(sequences, bodies, st.lists(items, max_size=4))
+def test_what_a_message_encodes_comes_back(sequence: int, body: Body, carried: list[Item]) -> None:
+    if isinstance(body, Buckets | Entries | Want):
+        carried = []
+    encoded = messages.encode(sequence, body, [messages.encode_item(item) for item in carried])
+    envelope = messages.decode(encoded)
+    assert (envelope.sequence, envelope.body, list(envelope.items)) == (sequence, body, carried)
+
+
+@given(st.binary(max_size=1200))
+def test_noise_is_refused_or_decodes(data: bytes) -> None:
+    for message in (data, b"\x01" + data):
+        with suppress(DecodeError):
+            envelope = messages.decode(message)
+            assert messages.encode(envelope.sequence, envelope.body)[:2] == message[:2]
+
+
+@given(sequences, bodies, st.lists(items, max_size=3), st.data())
+def test_a_node_survives_bent_messages(
+    sequence: int, body: Body, carried: list[Item], data: st.DataObject
+) -> None:
+    protocol = protocol_of("a")
+    protocol.publish(0, b"", 0.0)
+    protocol.accept(record_of("b"), 0.0)
+    protocol.drain()
+    if isinstance(body, Buckets | Entries | Want):
+        carried = []
+    message = bytearray(
+        messages.encode(sequence, body, [messages.encode_item(item) for item in carried])
+    )
+    if data.draw(st.booleans()):
+        message[data.draw(st.integers(0, len(message) - 1))] ^= data.draw(st.integers(1, 255))
+    held = protocol.records()
+    refused = False
+    try:
+        protocol.receive(bytes(message), id_of(key_of("b")), 1.0)
+    except GossipError:
+        refused = True
+    assert sum(protocol.statistics().refused.values()) >= refused
+    assert protocol.statistics().messages_received == (not refused)
+    assert protocol.records() == held
+    assert len(protocol.drain()) <= (0 if refused else 60)
+
+
+@pytest.mark.parametrize("count", [8192])
+def test_the_largest_cbor_of_the_smallest_items_is_decoded_in_time(count: int) -> None:
+    assert len(codec.decode(codec.encode([0] * (count - 3)))) == count - 3
