@@ -40,7 +40,7 @@ e2e: ready-test ## real daemons, TUN devices and NAT in network namespaces (root
 
 simulate: ready-test ## every scenario of the simulator, with its figures
 	@for scenario in $$($(BIN)/python -m simulations list | cut -d' ' -f1); do \
-		$(BIN)/python -m simulations run $$scenario --nodes 64 --seed 1 || exit 1; done
+		$(BIN)/python -m simulations run $$scenario --seed 1 || exit 1; done
 
 bench: ready-bench ## ratios to WireGuard and to a C forwarder, in one run (root)
 	@.ci/prepare root bench

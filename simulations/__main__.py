@@ -18,8 +18,6 @@ from pathlib import Path
 from simulations.run import Report, Run, Scenario
 from simulations.scenarios import SCENARIOS
 
-NODES_DEFAULT = 32
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line; the exit code."""
@@ -33,7 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _misuse(f"no scenario {options.scenario!r}; there are: {', '.join(SCENARIOS)}")
     scenario = SCENARIOS[options.scenario]
     least, most = scenario.nodes_min, scenario.nodes_max
-    if not least <= options.nodes <= most:
+    if options.nodes is None:
+        options.nodes = scenario.nodes
+    elif not least <= options.nodes <= most:
         return _misuse(f"--nodes of {scenario.name} must be {least} to {most}")
     return _run(scenario, options)
 
@@ -74,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("list", help="the scenarios, one per line")
     run = commands.add_parser("run", help="play one scenario")
     run.add_argument("scenario", metavar="SCENARIO")
-    run.add_argument("--nodes", type=int, default=NODES_DEFAULT, metavar="N")
+    run.add_argument("--nodes", type=int, metavar="N", help="default: what suits the scenario")
     run.add_argument("--seed", type=int, default=1, metavar="S")
     run.add_argument("--json", metavar="FILE", help="write the report there")
     run.add_argument("--trace", metavar="FILE", help="write every event there, to compare two runs")

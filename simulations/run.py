@@ -37,6 +37,8 @@ class Scenario:
     play: Callable[[Run], None]
     conditions: Conditions = field(default_factory=Conditions)
     build: BuildCluster = gossip_cluster
+    nodes: int = 32
+    """As many hosts as are played with when nobody says how many."""
     nodes_min: int = 2
     nodes_max: int = NODES_MAX
 
