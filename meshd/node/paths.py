@@ -111,8 +111,10 @@ class Path:
         return min(PROBE_TIMEOUT_MAX, max(PROBE_TIMEOUT_MIN, 4 * self.srtt))
 
     def prove(self, now: float) -> None:
-        """A round trip has shown that both directions work."""
+        """A round trip has shown that both directions work. A path that was lost may have become
+        another one: its width is looked for again."""
         if not self.valid:
+            self.segment = BASE_SEGMENT
             self.widths = list(WIDTHS6 if ":" in self.endpoint[0] else WIDTHS4)
             self.width_tries, self.width_search_at = 0, now
             self.next_probe_at = now
@@ -135,9 +137,9 @@ class Path:
         if sent is None:
             return None
         rtt, size = now - sent[0], sent[1]
+        self.prove(now)
         if size > self.segment:
             self.segment, self.widths = size, []
-        self.prove(now)
         self.sample(rtt)
         self.outcomes.append(True)
         return rtt
@@ -155,7 +157,8 @@ class Path:
             self.misses += 1
             if size > BASE_SEGMENT and self.misses == 2:
                 self.narrow(now)
-            self.next_probe_at = min(self.next_probe_at, now)
+            if self.valid:
+                self.next_probe_at = min(self.next_probe_at, now)
         if self.valid and self.misses >= MISSES_MAX:
             self.valid, self.last_error = False, "no answer to three probes"
             return True
@@ -220,6 +223,8 @@ class PathSet:
         key = (PathKind.RELAY, relay)
         path = self._paths.get(key)
         if path is None or path.channel != channel:
+            if path is not None:
+                self.drop(path)
             prefix = RELAY_PREFIX.pack(RELAYED, channel)
             path = Path(PathKind.RELAY, endpoint, relay, channel, prefix, next_probe_at=now)
             self._add(key, path)
