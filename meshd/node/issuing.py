@@ -222,7 +222,7 @@ class EnrolmentRequest:
 def decode_request(data: bytes) -> EnrolmentRequest:
     """Raises TrustError("request-malformed")."""
     match _decode(data, 2 * MAX_CERTIFICATE + 64, "request-malformed"):
-        case [1, bytes(csr), bytes(issuer_csr)]:
+        case [version, bytes(csr), bytes(issuer_csr)] if _is_ours(version):
             return EnrolmentRequest(csr, issuer_csr)
         case _:
             raise TrustError("request-malformed")
@@ -281,7 +281,7 @@ def decode_reply(data: bytes) -> EnrolmentReply:
     """Raises TrustError("reply-malformed"). Only the shape is checked here."""
     match _decode(data, MAX_REPLY, "reply-malformed"):
         case [
-            1,
+            version,
             bytes(certificate),
             [bytes(), *_] as issuers,
             bytes(root),
@@ -290,7 +290,7 @@ def decode_reply(data: bytes) -> EnrolmentReply:
             [*crls],
             [*records],
             bytes(issuer),
-        ]:
+        ] if _is_ours(version):
             return EnrolmentReply(
                 certificate,
                 _all_bytes(issuers),
@@ -303,6 +303,11 @@ def decode_reply(data: bytes) -> EnrolmentReply:
             )
         case _:
             raise TrustError("reply-malformed")
+
+
+def _is_ours(version: object) -> bool:
+    """Whether it is the version; `True`, which Python calls equal to 1, is not."""
+    return type(version) is int and version == _VERSION
 
 
 def _all_bytes(items: Sequence[object]) -> tuple[bytes, ...]:

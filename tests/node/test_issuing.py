@@ -168,7 +168,15 @@ def test_a_request_reads_back() -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [b"", encode([2, b"", b""]), encode([1, b""]), encode([1, "", b""]), bytes(20_000)]
+    "data",
+    [
+        b"",
+        encode([2, b"", b""]),
+        encode([True, b"", b""]),
+        encode([1, b""]),
+        encode([1, "", b""]),
+        bytes(20_000),
+    ],
 )
 def test_other_bytes_are_no_request(data: bytes) -> None:
     with pytest.raises(TrustError, match="request-malformed"):
@@ -205,6 +213,8 @@ def test_other_bytes_are_no_reply() -> None:
         encode([1]),
         replace(good, issuers=()).encode(),
         encode([1, b"", [b""], b"", "", b"", [5], [], b""]),
+        encode([2, b"", [b""], b"", "", b"", [], [], b""]),
+        encode([True, b"", [b""], b"", "", b"", [], [], b""]),
         encode([1, b"", [b"", "x"], b"", "", b"", [], [], b""]),
         bytes(MAX_REPLY + 1),
     ]
