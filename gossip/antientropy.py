@@ -9,6 +9,7 @@ messages each and `sync_rate` messages per second in all; what did not fit shows
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from gossip import messages
 from gossip.core import Core
@@ -18,6 +19,9 @@ from gossip.records import Record, RecordKind
 from gossip.store import bucket_range
 from gossip.timers import Timer
 
+SETTLED_AFTER: Final = 6
+"""Digests in a row that equal ours, before what we have to tell is taken to be known."""
+
 
 class Synchroniser:
     """Begins comparisons, and answers those of others."""
@@ -25,8 +29,11 @@ class Synchroniser:
     def __init__(self, core: Core, now: float) -> None:
         self._core = core
         self._interval = core.config.sync_interval
+        self._longest = core.config.sync_interval_max
         self._next_at = now
-        self._changes = 0
+        self._learned = 0
+        self._matches = 0
+        self._matched_at = -1
         self._tokens = float(core.config.sync_rate)
         self._tokens_at = now
         self.joining = False
@@ -45,10 +52,15 @@ class Synchroniser:
         if digest == core.store.digest:
             self.joining = False
             self._interval = core.config.sync_interval
+            self._agree()
             return
         settled = not len(core.news) or now >= self._next_at + 2 * core.config.sync_interval
         if now >= self._next_at and settled:
             self._begin(sender, now)
+
+    def learned(self, records: int) -> None:
+        """So many records that we lacked came by comparison, not as news."""
+        self._learned += records
 
     def on_timer(self, now: float) -> None:
         """Compare with somebody though no digest asked for it."""
@@ -124,13 +136,21 @@ class Synchroniser:
             self._interval = core.config.sync_join_interval
             self.greet(partner)
         else:
-            fruitless = core.store.changes == self._changes
-            longer = min(self._interval * 2, core.config.sync_interval_max)
-            self._interval = longer if fruitless else core.config.sync_interval
+            # What brought something may have more to bring; what brought nothing may never.
+            longer = max(core.config.sync_interval, min(self._interval * 2, self._longest))
+            self._interval = 2 * core.config.sync_join_interval if self._learned else longer
             core.counters.syncs += 1
             core.send(partner, Buckets(core.store.hashes()))
-        self._changes = core.store.changes
+        self._learned = 0
         self._next_at = now + self._interval
+
+    def _agree(self) -> None:
+        """Enough others in a row hold the very same: then our news of records is old to all."""
+        core = self._core
+        self._matches = self._matches + 1 if self._matched_at == core.store.changes else 1
+        self._matched_at = core.store.changes
+        if self._matches >= SETTLED_AFTER:
+            core.drop_record_news()
 
     def _list(self, bucket: int, held: list[Record], to: NodeId, budget: int, now: float) -> int:
         """Send a bucket's listing in pages that end between subjects; how many were sent."""

@@ -88,6 +88,12 @@ class Core:
             news = NewsClass.ROUTES
         self._spread(news, (record.kind, record.subject), self.record_item(record), now)
 
+    def drop_record_news(self) -> None:
+        """Forget what is queued about records; accusations stay."""
+        for key in self.news.queued():
+            if isinstance(key, tuple) and isinstance(key[0], int):
+                self.news.discard(key)
+
     def spread_accusation(self, subject: NodeId, accuser: NodeId, item: bytes, now: float) -> None:
         """Queue an accusation as news."""
         self._spread(NewsClass.MEMBERSHIP, (subject, accuser), item, now)

@@ -54,6 +54,10 @@ class NewsQueue:
         """Pieces waiting, by class."""
         return self._sizes[0], self._sizes[1], self._sizes[2]
 
+    def queued(self) -> list[Hashable]:
+        """What is queued, as a new list."""
+        return list(self._place)
+
     def add(self, news: NewsClass, key: Hashable, item: bytes) -> None:
         """Queue `item`; it replaces whatever was queued under `key`."""
         self.discard(key)

@@ -111,8 +111,11 @@ class GossipProtocol:
         core.counters.bytes_received += len(message)
         if self._has_left:
             return
-        spread = not (self._sync.joining and isinstance(envelope.body, Records))
-        self._intake.apply(items, now, spread)
+        compared = isinstance(envelope.body, Records)
+        changes = core.store.changes
+        self._intake.apply(items, now, spread=not (compared and self._sync.joining))
+        if compared:
+            self._sync.learned(core.store.changes - changes)
         self._heard(sender, now)
         self._healer.met(sender, envelope.sequence, now)
         self._dispatch(envelope.body, sender, now)
