@@ -3,13 +3,14 @@
 Each is one CBOR array in a frame's `CONTROL` entry, its type first (canonical CBOR, see
 `gossip.codec`). `decode` raises RemoteError("control") for anything else, and changes nothing.
 
+    GOSSIP       [1, message]                 one message of the gossip library
     PROBE        [2, nonce, padding]          is this path alive, how far, how wide?
     PROBE_ACK    [3, nonce, endpoint]         yes; and your datagram came from this endpoint
     RELAY_OPEN   [4, target]                  please carry datagrams between me and `target`
     RELAY_OPENED [5, channel, peer]           done: `peer` is at the other end of `channel`
     RELAY_REFUSED[6, target]                  not by this node
     ENROL        [8, request]                 a certificate request; see `issuing`
-    ENROLLED     [9, reply] or [9, null, why] the reply, or the reason for none
+    ENROLLED     [9, reply or null, why]      the reply, or the reason for none
     CERTIFICATE  [10, chain]                  the chain that did not fit into the handshake
     CLOSE        [11]                         I am going away; forget this session
 """
@@ -148,7 +149,8 @@ def decode_control(data: bytes) -> Control:
         fields = decode(data, MAX_CONTROL)
     except DecodeError as error:
         raise RemoteError("control", str(error)) from None
-    if not isinstance(fields, list):
+    # Python takes true for 1, and false for 0.
+    if not isinstance(fields, list) or any(isinstance(field, bool) for field in fields):
         raise RemoteError("control")
     return _message(fields)
 
@@ -159,9 +161,9 @@ def _message(fields: list[object]) -> Control:
             return Gossip(payload)
         case [2, int(nonce), bytes(padding)] if 0 <= nonce < 1 << 64:
             return Probe(nonce, len(padding))
-        case [3, int(nonce), None]:
+        case [3, int(nonce), None] if 0 <= nonce < 1 << 64:
             return ProbeAck(nonce, None)
-        case [3, int(nonce), bytes(observed)]:
+        case [3, int(nonce), bytes(observed)] if 0 <= nonce < 1 << 64:
             return ProbeAck(nonce, _endpoint(observed))
         case [4, bytes(target)] if len(target) == 16:
             return RelayOpen(NodeId(target))

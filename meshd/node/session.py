@@ -20,9 +20,9 @@ REKEY_AFTER = 120.0
 """Seconds until its initiator renews a session."""
 REJECT_AFTER = 180.0
 """Seconds until a session neither sends nor receives."""
-REKEY_AFTER_FRAMES = 1 << 32
-"""Frames until a session is renewed: far below AES-GCM's limit for 64 KiB messages
-(RFC 9001, appendix B: 2^23 full-size packets keep the margin of 2^-57 per key)."""
+REKEY_AFTER_FRAMES = 1 << 23
+"""Frames until a session is renewed: AES-GCM's limit for messages of 64 KiB (RFC 9001, appendix
+B.1.1: so many keep an attacker's advantage below 2^-57)."""
 REJECT_AFTER_FRAMES = (1 << 64) - (1 << 13) - 1
 
 
