@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import importlib
 import logging
 import os
@@ -107,6 +108,9 @@ class Daemon:
             self._watch()
             self._start(self._resolve_bootstrap())
             self._signals()
+            # What lives now lives on: the collector need not look at it again while packets flow.
+            gc.collect()
+            gc.freeze()
             await self._serve_api(listener)
             self._close()
             for task in self._tasks:

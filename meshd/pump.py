@@ -113,7 +113,9 @@ class Pump:
                     node.state.drops["tun"] += 1
             if node.pending:
                 self._drain()
-        self._arm()
+        if node.stirred:
+            node.stirred = False
+            self._arm()
 
     def _on_timer(self) -> None:
         self._timer_at = float("inf")

@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import struct
 
-from meshd.node import segmentation
 from meshd.node.errors import RemoteError
+from meshd.node.offload import VNET, TunForm
 from meshd.node.paths import Path
 from meshd.node.peer import Peer
 from meshd.node.session import Session
@@ -35,15 +35,13 @@ from meshd.node.wire import (
     Buffer,
     Endpoint,
     Frame,
+    slices,
 )
 
 FRAME_FULL = 48_000
 """Plaintext bytes at which a frame leaves without waiting for more."""
 MAX_READ = 65_600
 """Bytes that one read of the TUN may bring: 64 KB and its header."""
-VNET = 10
-"""Bytes of `struct virtio_net_hdr` (include/uapi/linux/virtio_net.h)."""
-ZERO_HEADER = bytes(VNET)
 
 ADDRESS4 = struct.Struct(">I")
 ADDRESS6 = struct.Struct(">QQ")
@@ -61,12 +59,14 @@ class Outbound:
     def __init__(self, state: NodeState, table: OverlayTable) -> None:
         self._state = state
         self._table = table
-        self._plain = bytearray(FRAME_FULL + 2 * MAX_READ)
+        self._plain = bytearray(4 * MAX_READ)
         self._view = memoryview(self._plain)
         self._sealed = memoryview(bytearray(FRAME_FULL + 2 * MAX_READ))
         self._skip = VNET if state.config.vnet_header else 0
         self._type = (OFFLOAD if state.config.vnet_header else PACKET) << 24
+        self._first = 0
         self._size = 0
+        """The frame that grows lies in [first, size) of the buffer."""
         self._peer: Peer | None = None
         self._limit = 0
         self.waiting: Peer | None = None
@@ -100,10 +100,10 @@ class Outbound:
             frame = self._begin(peer, start, length, now)
             if self._peer is None:
                 return frame
-            start = ENTRY_SIZE
+            start = self._first + ENTRY_SIZE
         ENTRY.pack_into(plain, start - ENTRY_SIZE, self._type | length)
         self._size = start + length
-        if self._size > FRAME_FULL and frame is None:
+        if frame is None and self._size - self._first > FRAME_FULL:
             return self.flush(now)
         return frame
 
@@ -124,18 +124,23 @@ class Outbound:
         if ENTRY_SIZE + length > path.frame_limit:
             self._state.drops["oversize"] += 1
             return frame
-        if start != ENTRY_SIZE:
+        room = len(self._plain) - MAX_READ
+        if start + length > room:
+            # The next packet is read behind this one, and must find room there.
             self._view[ENTRY_SIZE : ENTRY_SIZE + length] = bytes(self._view[start : start + length])
-        self._peer, self._limit = peer, path.frame_limit
+            start = ENTRY_SIZE
+        self._first, self._peer = start - ENTRY_SIZE, peer
+        self._limit = min(self._first + path.frame_limit, room)
         return frame
 
     def flush(self, now: float) -> Frame | None:
         """Seal what has gathered."""
-        size, peer = self._size, self._peer
-        self._size, self._peer, self._limit = 0, None, 0
-        if not size or peer is None:
+        first, size, peer = self._first, self._size, self._peer
+        self._first = self._size = self._limit = 0
+        self._peer = None
+        if peer is None:
             return None
-        return self._seal(peer, self._view[:size], now)
+        return self._seal(peer, self._view[first:size], now)
 
     def held(self, peer: Peer, now: float) -> list[Frame]:
         """Frames for the packets that waited for `peer`, each in a buffer of its own."""
@@ -193,16 +198,30 @@ where the frame came from, proven or not, and must not be many times its size.""
 _INDEXES = bytes(range(MAX_SEGMENTS))
 
 
+class Receipt:
+    """One call of `Inbound.receive`: where the datagrams came from, and the packets in them."""
+
+    __slots__ = ("now", "packets", "source", "via")
+
+    def __init__(self, source: Endpoint, via: Path | None, now: float) -> None:
+        self.source = source
+        self.via = via
+        self.now = now
+        self.packets: list[Buffer] = []
+
+
 class Inbound:
     """Joins segments, opens frames, and lets through what the sender may send to us."""
 
     def __init__(self, state: NodeState, addresses: frozenset[Key]) -> None:
         self._state = state
-        self._vnet = state.config.vnet_header
+        config = state.config
+        self._tun = TunForm(
+            config.vnet_header, config.segmentation, config.udp_segmentation, state.drops
+        )
         self._plain = bytearray(2 * MAX_READ)
         self._view = memoryview(self._plain)
         self._used = 0
-        self._headers: tuple[bytes, int] = (ZERO_HEADER, 0)
         mesh = state.identity.mesh
         self._shift = 32 - mesh.cidr.prefixlen
         self._overlay4 = int(mesh.cidr.network_address) >> self._shift
@@ -229,7 +248,7 @@ class Inbound:
         `base`: bytes before each header (a relay's prefix). Returns packets for the TUN, valid
         until `begin`.
         """
-        packets: list[Buffer] = []
+        receipt = Receipt(source, via, now)
         drops, sessions, size = self._state.drops, self._state.sessions, len(buffer)
         offset = 0
         while offset < size:
@@ -251,9 +270,16 @@ class Inbound:
                 # Nor may those between have changed places.
                 indexes = buffer[start + 1 : last + base + 2 : segment]
                 whole = whole and indexes.tobytes() == _INDEXES[:count]
+            head = (count, flags, counter)
             if whole:
+                # The fast path: all segments of a frame lie here in order.
                 end = min(last + segment, size)
-                self._whole(buffer, offset, end, segment, base, session, source, via, now, packets)
+                skip = base + HEADER_SIZE
+                sealed: Buffer = buffer[last + skip : end]
+                if count > 1:
+                    pieces = slices(count - 1, segment - skip, skip).unpack_from(buffer, offset)
+                    sealed = b"".join((*pieces, sealed))
+                self._used += self._open(session, head, sealed, self._view[self._used :], receipt)
                 offset = end
                 continue
             end = min(offset + segment, size)
@@ -265,13 +291,11 @@ class Inbound:
                 if joined is not None and len(joined) > MAX_READ:
                     drops["oversize"] += 1
                 elif joined is not None:
-                    out = memoryview(bytearray(len(joined)))
-                    head = (count, flags, counter)
-                    self._open(session, head, joined, out, source, via, now, packets)
+                    self._open(session, head, joined, memoryview(bytearray(len(joined))), receipt)
             else:
                 drops["fragment-source"] += 1
             offset = end
-        return packets
+        return receipt.packets
 
     def _known(self, session: Session, source: Endpoint) -> bool:
         """Whether authenticated frames of the peer have come from `source` before: only then
@@ -281,47 +305,17 @@ class Inbound:
         peer = self._state.peers.get(session.peer) if session.peer is not None else None
         return peer is not None and peer.paths.direct(source) is not None
 
-    def _whole(
-        self,
-        buffer: memoryview,
-        offset: int,
-        end: int,
-        segment: int,
-        base: int,
-        session: Session,
-        source: Endpoint,
-        via: Path | None,
-        now: float,
-        packets: list[Buffer],
-    ) -> None:
-        """The fast path: all segments of a frame lie here in order."""
-        skip = base + HEADER_SIZE
-        _, _, count, flags, _, counter = HEADER.unpack_from(buffer, offset + base)
-        sealed: Buffer
-        if count == 1:
-            sealed = buffer[offset + skip : end]
-        else:
-            sealed = b"".join(
-                [buffer[at + skip : at + segment] for at in range(offset, end - segment, segment)]
-                + [buffer[offset + (count - 1) * segment + skip : end]]
-            )
-        out = self._view[self._used :]
-        head = (count, flags, counter)
-        self._used += self._open(session, head, sealed, out, source, via, now, packets)
-
     def _open(
         self,
         session: Session,
         head: tuple[int, int, int],
         sealed: Buffer,
         out: memoryview,
-        source: Endpoint,
-        via: Path | None,
-        now: float,
-        packets: list[Buffer],
+        receipt: Receipt,
     ) -> int:
         """Open one joined frame; the bytes of `out` that it takes."""
         count, flags, counter = head
+        source, via, now = receipt.source, receipt.via, receipt.now
         try:
             if session.expired(now):
                 raise RemoteError("expired")
@@ -330,7 +324,7 @@ class Inbound:
             self._state.drops[error.reason] += 1
             return 0
         arrivals = len(self.arrivals)
-        self._entries(session, out[:size], source, via, packets)
+        self._entries(session, out[:size], receipt)
         moved = via is None and source != session.endpoint
         quiet = arrivals == len(self.arrivals)
         if quiet and (moved or not session.confirmed or now - session.told_at > ARRIVAL_INTERVAL):
@@ -343,10 +337,9 @@ class Inbound:
         self,
         session: Session,
         plain: memoryview,
-        source: Endpoint,
-        via: Path | None,
-        packets: list[Buffer],
+        receipt: Receipt,
     ) -> None:
+        packets, tun = receipt.packets, self._tun
         start, end, controls = 0, len(plain), 0
         pair: tuple[int, ...]
         while start + ENTRY_SIZE <= end:
@@ -358,7 +351,8 @@ class Inbound:
             if kind > OFFLOAD:
                 if kind == CONTROL and controls < MAX_CONTROLS:
                     controls += 1
-                    self.arrivals.append(Arrival(session, source, via, bytes(plain[body:start])))
+                    control = bytes(plain[body:start])
+                    self.arrivals.append(Arrival(session, receipt.source, receipt.via, control))
                 elif kind != PADDING:
                     self._state.drops["control" if kind == CONTROL else "malformed"] += 1
                 continue
@@ -377,43 +371,12 @@ class Inbound:
                     self._state.drops[reason] += 1
                     continue
                 session.last_pair = pair
-            if kind == OFFLOAD and self._vnet and self._header_fits(plain, body, start - ip):
+            if kind == OFFLOAD and tun.takes(plain, body, start - ip):
                 packets.append(plain[body:start])
             else:
-                self._convert(plain, kind, body, start, packets)
+                packets += tun.convert(plain, kind, body, start)
         if start != end:
             self._state.drops["malformed"] += 1
-
-    def _header_fits(self, plain: memoryview, body: int, length: int) -> bool:
-        """Whether the TUN takes this virtio header as it is. Remembers the last that did."""
-        header = bytes(plain[body : body + VNET])
-        known, least = self._headers
-        if header == known and length >= least:
-            return True
-        config = self._state.config
-        if not segmentation.validate(header, length):
-            return False
-        kind = header[1] & 0x7F
-        if kind:
-            return config.udp_segmentation if kind == 5 else config.segmentation
-        if header[0] and not config.segmentation:
-            return False
-        self._headers = (header, length)
-        return True
-
-    def _convert(
-        self, plain: memoryview, kind: int, body: int, end: int, packets: list[Buffer]
-    ) -> None:
-        """Make complete packets of what our TUN does not take as it came."""
-        prefix = ZERO_HEADER if self._vnet else b""
-        if kind == PACKET:
-            packets.append(prefix + plain[body:end])
-            return
-        header, packet = bytes(plain[body : body + VNET]), plain[body + VNET : end]
-        try:
-            packets.extend([prefix + whole for whole in segmentation.split(header, packet)])
-        except RemoteError:
-            self._state.drops["offload-header"] += 1
 
     def _refusal(self, session: Session, pair: tuple[int, ...]) -> str | None:
         """Why the peer may not send this packet to us, or None when it may."""
