@@ -58,9 +58,7 @@ class MeshAuthority:
         if record.kind == RecordKind.CERTIFICATE:
             return record.withdrawn or self._admit_chain(record)
         if record.subject not in self.certificates:
-            self._aside[record.subject, record.kind] = record
-            while len(self._aside) > MAX_ASIDE:
-                self._aside.popitem(last=False)
+            self._set_aside(record)
             return False
         if record.withdrawn:
             return True
@@ -83,6 +81,20 @@ class MeshAuthority:
             return False
         self.certificates[record.subject] = (certificate, chain)
         return True
+
+    def learn(self, certificate: Certificate, chain: tuple[bytes, ...]) -> None:
+        """Take a verified certificate that came by another way, unless a newer one is known."""
+        known = self.certificates.get(certificate.node)
+        if known is None or known[0].not_before < certificate.not_before:
+            self.certificates[certificate.node] = (certificate, chain)
+
+    def _set_aside(self, record: Record) -> None:
+        key = record.subject, record.kind
+        held = self._aside.get(key)
+        if held is None or record.supersedes(held):
+            self._aside[key] = record
+        while len(self._aside) > MAX_ASIDE:
+            self._aside.popitem(last=False)
 
     def waiting(self, subject: NodeId) -> list[Record]:
         """Take the records of `subject` that came before its certificate."""

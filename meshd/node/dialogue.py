@@ -334,10 +334,12 @@ class Dialogue:
         while len(self._channels) >= MAX_CHANNELS:
             del self._channels[next(iter(self._channels))]
 
-    def channel(self, number: int, source: Endpoint) -> tuple[Peer, Path] | None:
-        """The peer at the other end of a channel, when the datagram came from its relay."""
-        found = self._channels.get(number)
-        return found if found is not None and found[1].endpoint == source else None
+    def channel(self, number: int, source: Endpoint) -> Path | None:
+        """The relayed path of a channel, when `source` is a proven endpoint of its relay."""
+        _, path = self._channels.get(number, (None, None))
+        relay = self._state.peers.get(path.relay) if path and path.relay else None
+        direct = relay.paths.direct(source) if relay is not None else None
+        return path if direct is not None and direct.valid else None
 
     # Pings of a person's
 

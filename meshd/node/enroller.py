@@ -11,11 +11,11 @@ from meshd.node.addresses import node_id
 from meshd.node.certificates import TrustError, read_csr
 from meshd.node.control import Enrolled
 from meshd.node.errors import LocalError, RemoteError
-from meshd.node.handshaking import Unproven
 from meshd.node.invitation import Invitation
 from meshd.node.issuing import EnrolmentReply, Issuer, decode_request
 from meshd.node.outputs import AuthFailure, PersistInvitation, PersistLedger
 from meshd.node.state import NodeState
+from meshd.node.unproven import Unproven
 from meshd.node.wire import Endpoint
 
 MAX_FIRST_RECORDS = 24

@@ -23,7 +23,7 @@ from meshd.node.cookies import COOKIE_LIFETIME, CookieJar
 from meshd.node.errors import RemoteError
 from meshd.node.handshake import Initiation, Initiator, Purpose, Responder, TransportKeys
 from meshd.node.invitation import Invitation, locate
-from meshd.node.noise import CHACHA20POLY1305, suite_by_name
+from meshd.node.noise import CHACHA20POLY1305, CipherSuite, suite_by_name
 from meshd.node.outputs import AuthFailure, PersistCounter, SendDatagram
 from meshd.node.paths import Path
 from meshd.node.payloads import EnrolPayload, MemberPayload
@@ -31,24 +31,23 @@ from meshd.node.peer import HANDSHAKE_RETRY_MAX, Attempt, Peer
 from meshd.node.ratelimit import LoadGauge, SourceRateLimiter
 from meshd.node.session import Session
 from meshd.node.state import NodeState
+from meshd.node.unproven import LastCounters, Unproven, UnprovenSessions
 from meshd.node.wire import Endpoint
 
 MAX_WAYS = 12
 """Endpoints that one initiation is sent to."""
-MAX_UNPROVEN = 256
-"""Sessions at a time whose peer has not shown its certificate or request yet."""
-UNPROVEN_FOR = 20.0
+MAX_COOKIES = 1024
+"""Peers whose cookies are kept."""
 
 
-@dataclass(slots=True)
-class Unproven:
-    """A session with somebody whose certificate, or certificate request, is still to come."""
+@dataclass(frozen=True, slots=True)
+class Call:
+    """An initiation that was read, and the way it came by."""
 
-    session: Session
-    since: float
-    static: bytes
-    payload: MemberPayload | None
-    invitation: Invitation | None
+    responder: Responder
+    initiation: Initiation
+    source: Endpoint
+    via: Path | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +74,13 @@ class Handshakes:
         self._signature = identity.static_signature
         self._cookies = CookieJar(state.random_bytes, identity.static_public, now)
         self._rates = SourceRateLimiter()
+        self._channel_rates = SourceRateLimiter()
         self._load = LoadGauge(now)
         self._attempts: dict[int, Peer] = {}
         self._peer_cookies: dict[NodeId, tuple[bytes, float]] = {}
-        self.unproven: dict[int, Unproven] = {}
+        self._members = LastCounters()
+        self._strangers = LastCounters()
+        self.unproven = UnprovenSessions(state)
         self.invitations: dict[bytes, Invitation] = {}
 
     # Beginning
@@ -173,85 +175,94 @@ class Handshakes:
         if not responder.check_mac1(datagram):
             responder.read(datagram)
             raise RemoteError("handshake-mac1")
-        self._load.count(now)
-        if self._load.under_load(now) and via is None:
-            if not self._cookies.check(datagram, source, now):
-                reply = self._cookies.reply(datagram, source, now)
-                self._state.outputs.append(SendDatagram(reply, source))
-                raise RemoteError("handshake-load")
-            if not self._rates.allow(source[0], now):
-                raise RemoteError("handshake-rate")
-        initiation = responder.read(datagram)
-        if isinstance(initiation.payload, EnrolPayload):
-            self._answer_joiner(responder, initiation, initiation.payload, source, via, now)
+        if via is None:
+            self._admit_direct(datagram, source, now)
         else:
-            self._answer_member(responder, initiation, initiation.payload, source, via, now)
+            self._admit_relayed(via, now)
+        call = Call(responder, responder.read(datagram), source, via)
+        if isinstance(call.initiation.payload, EnrolPayload):
+            self._answer_joiner(call, call.initiation.payload, now)
+        else:
+            self._answer_member(call, call.initiation.payload, now)
 
-    def _answer_member(
-        self,
-        responder: Responder,
-        initiation: Initiation,
-        payload: MemberPayload,
-        source: Endpoint,
-        via: Path | None,
-        now: float,
-    ) -> None:
+    def _admit_direct(self, datagram: bytes, source: Endpoint, now: float) -> None:
+        """Under load, only who has shown that it receives at `source`, and that not too often."""
+        self._load.count(now)
+        if not self._load.under_load(now):
+            return
+        if not self._cookies.check(datagram, source, now):
+            reply = self._cookies.reply(datagram, source, now)
+            self._state.outputs.append(SendDatagram(reply, source))
+            raise RemoteError("handshake-load")
+        if not self._rates.allow(source[0], now):
+            raise RemoteError("handshake-rate")
+
+    def _admit_relayed(self, via: Path, now: float) -> None:
+        """A relay proves no address, so each of its channels has a rate, and none under load."""
+        if not self._channel_rates.allow(f"channel {via.channel}", now):
+            raise RemoteError("handshake-rate")
+        self._load.count(now)
+        if self._load.under_load(now):
+            raise RemoteError("handshake-load")
+
+    def _answer_member(self, call: Call, payload: MemberPayload, now: float) -> None:
+        static, secret = call.initiation.remote_static, self._state.identity.mesh_secret
+        self._members.check(static, payload.counter)
         certificate = self._certificate(payload, now)
         if certificate is None:
-            secret = self._state.identity.mesh_secret
-            keys = self._respond(responder, initiation, secret, source, via)
-            session = Session(self._suite, keys, None, self._state.budget, now)
-            session.proven = False
-            session.endpoint = source if via is None else None
-            self._hold(Unproven(session, now, initiation.remote_static, payload, None), now)
+            self._strangers.check(static, payload.counter)
+            session = self._session(self._suite, self._respond(call, secret), now)
+            self._hold(call, Unproven(session, now, static, payload, None), now)
             return
-        self.check_static(payload, initiation.remote_static, certificate)
+        self.check_static(payload, static, certificate)
         if certificate.node == self._state.identity.id:
             raise RemoteError("handshake-self")
+        self._check_counter(certificate.node, payload.counter)
+        session = self._session(self._suite, self._respond(call, secret), now)
         peer = self.peer_of(certificate, payload.chain)
-        if payload.counter <= peer.last_counter:
-            raise RemoteError("handshake-replay")
-        peer.last_counter = payload.counter
-        secret = self._state.identity.mesh_secret
-        keys = self._respond(responder, initiation, secret, source, via)
-        self.install_next(peer, Session(self._suite, keys, peer.id, self._state.budget, now))
+        self._took(peer, static, payload.counter)
+        self.install_next(peer, session)
 
-    def _answer_joiner(
-        self,
-        responder: Responder,
-        initiation: Initiation,
-        payload: EnrolPayload,
-        source: Endpoint,
-        via: Path | None,
-        now: float,
-    ) -> None:
+    def _check_counter(self, node: NodeId, counter: int) -> None:
+        peer = self._state.peers.get(node)
+        if peer is not None and counter <= peer.last_counter:
+            raise RemoteError("handshake-replay")
+
+    def _took(self, peer: Peer, static: bytes, counter: int) -> None:
+        """`peer` has used `counter`; by the static key, a replay is refused before its chain is
+        verified, and by the peer, for ever."""
+        peer.last_counter = counter
+        self._members.take(static, counter)
+
+    def _answer_joiner(self, call: Call, payload: EnrolPayload, now: float) -> None:
         invitation = self.invitations.get(locate(payload.invitation_id))
         if invitation is None:
             raise RemoteError("invitation-unknown")
         psk = invitation.psk(payload.invitation_id)
         invitation.check_time(self._state.unix_time(now))
-        if len(self.unproven) >= MAX_UNPROVEN:
-            raise RemoteError("handshake-full")
-        keys = self._respond(responder, initiation, psk, source, via)
-        session = Session(CHACHA20POLY1305, keys, None, self._state.budget, now)
-        session.proven = False
-        session.endpoint = source if via is None else None
-        self._hold(Unproven(session, now, initiation.remote_static, None, invitation), now)
+        static = call.initiation.remote_static
+        self._strangers.check(static, payload.counter)
+        session = self._session(CHACHA20POLY1305, self._respond(call, psk), now)
+        self._hold(call, Unproven(session, now, static, None, invitation), now)
 
-    def _respond(
-        self,
-        responder: Responder,
-        initiation: Initiation,
-        psk: bytes,
-        source: Endpoint,
-        via: Path | None,
-    ) -> TransportKeys:
-        state = self._state
-        ephemeral, index = state.random_bytes(32), state.new_index()
-        message, keys = responder.respond(initiation, psk, ephemeral, index, self._payload(0))
-        prefix, endpoint = (via.prefix, via.endpoint) if via is not None else (b"", source)
+    def _respond(self, call: Call, psk: bytes) -> TransportKeys:
+        state, via = self._state, call.via
+        message, keys = call.responder.respond(
+            call.initiation, psk, state.random_bytes(32), state.new_index(), self._payload(0)
+        )
+        prefix, endpoint = (b"", call.source) if via is None else (via.prefix, via.endpoint)
         state.outputs.append(SendDatagram(prefix + message, endpoint))
         return keys
+
+    def _session(self, suite: CipherSuite, keys: TransportKeys, now: float) -> Session:
+        return Session(suite, keys, None, self._state.budget, now)
+
+    def _hold(self, call: Call, unproven: Unproven, now: float) -> None:
+        """Keep a session whose peer has yet to show its certificate, or its request for one."""
+        self._strangers.take(unproven.static, call.initiation.payload.counter)
+        unproven.session.proven = False
+        unproven.session.endpoint = call.source if call.via is None else None
+        self.unproven.add(unproven, now)
 
     def install_next(self, peer: Peer, session: Session) -> None:
         """Let `session` wait for the peer's first frame."""
@@ -261,14 +272,6 @@ class Handshakes:
         peer.next_session = session
         self._state.sessions[session.local_index] = session
 
-    def _hold(self, unproven: Unproven, now: float) -> None:
-        self.expire(now)
-        if len(self.unproven) >= MAX_UNPROVEN:
-            raise RemoteError("handshake-full")
-        index = unproven.session.local_index
-        self.unproven[index] = unproven
-        self._state.sessions[index] = unproven.session
-
     def prove(self, unproven: Unproven, chain: tuple[bytes, ...], now: float) -> Peer:
         """The certificate has followed inside the session. Raises RemoteError."""
         payload, state = unproven.payload, self._state
@@ -276,21 +279,13 @@ class Handshakes:
             raise RemoteError("handshake-unknown-certificate")
         certificate = state.identity.trust.verify(chain[0], chain[1:], state.unix_time(now))
         self.check_static(payload, unproven.static, certificate)
+        self._check_counter(certificate.node, payload.counter)
         peer = self.peer_of(certificate, chain)
-        if payload.counter <= peer.last_counter:
-            raise RemoteError("handshake-replay")
-        peer.last_counter = payload.counter
-        del self.unproven[unproven.session.local_index]
+        self._took(peer, unproven.static, payload.counter)
+        self.unproven.release(unproven)
         self.install_next(peer, unproven.session)
         unproven.session.proven = True
         return peer
-
-    def expire(self, now: float) -> None:
-        """Forget sessions that stayed unproven."""
-        for index, unproven in list(self.unproven.items()):
-            if now - unproven.since > UNPROVEN_FOR:
-                del self.unproven[index]
-                self.forget(unproven.session)
 
     def forget(self, session: Session) -> None:
         """Close a session and free what it holds."""
@@ -326,7 +321,7 @@ class Handshakes:
         if peer is None or peer.attempt is None:
             raise RemoteError("handshake-index")
         cookie = peer.attempt.initiator.read_cookie(datagram)
-        if len(self._peer_cookies) >= 1024:
+        if len(self._peer_cookies) >= MAX_COOKIES:
             self._peer_cookies.clear()
         self._peer_cookies[peer.id] = (cookie, now + COOKIE_LIFETIME)
         self.send(peer, now)
@@ -362,12 +357,15 @@ class Handshakes:
         return state.identity.trust.verify(chain[0], chain[1:], state.unix_time(now))
 
     def peer_of(self, certificate: Certificate, chain: tuple[bytes, ...]) -> Peer:
-        """The peer that a verified certificate belongs to, which takes the certificate."""
+        """The peer that a verified certificate belongs to, which takes the certificate, unless it
+        has a newer one: a replay must not bring back what an old certificate granted."""
         peer = self._state.peers.get(certificate.node)
         if peer is None:
             peer = self._state.peers[certificate.node] = Peer(certificate.node, self._state.rng)
-        if chain and (peer.certificate is None or peer.certificate.der != certificate.der):
+        held = peer.certificate
+        if chain and (held is None or held.not_before < certificate.not_before):
             peer.certify(certificate, chain)
+            self._state.certified.append(peer)
         return peer
 
     def check_static(self, payload: MemberPayload, static: bytes, certificate: Certificate) -> None:

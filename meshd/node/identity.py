@@ -2,8 +2,7 @@
 
 One Ed25519 key signs (certificate, records, the static key); the Noise static key is X25519 and
 derived from it (HKDF-BLAKE2s of the seed, info `aegisray static`), so a node has one secret key to
-keep. The binding that a peer checks is `static_signature`: Ed25519 over
-`b"aegisray static\\x00"`, the mesh id and the static public key.
+keep. The binding that a peer checks is `static_signature`, see `payloads.static_statement`.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network
 
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
@@ -20,13 +18,14 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from gossip import NodeId
 from meshd.node.addresses import mesh_id, mesh_prefix6
-from meshd.node.certificates import Certificate, TrustError, load_public_key, parse_certificate
+from meshd.node.certificates import Certificate, TrustError, parse_certificate
 from meshd.node.chain import TrustStore
 from meshd.node.errors import LocalError
 from meshd.node.grants import EVERYTHING, Grants
 from meshd.node.issuing import EnrolmentReply, Issuer
 from meshd.node.mesh import CIPHERS, MeshDocument, check_name, parse_mesh
 from meshd.node.minting import make_csr, make_issuer, make_root
+from meshd.node.payloads import static_statement
 
 SECRET_SIZE = 32
 """Bytes of the mesh secret: the psk of every handshake between members."""
@@ -72,7 +71,7 @@ class Identity:
     @property
     def static_signature(self) -> bytes:
         """64 bytes by which the certificate's key vouches for `static_public` in this mesh."""
-        return self.node_key.sign(_static_message(self.mesh.mesh_id, self.static_public))
+        return self.node_key.sign(static_statement(self.mesh.mesh_id, self.static_public))
 
 
 def new_node_key(random_bytes: Callable[[int], bytes]) -> Ed25519PrivateKey:
@@ -88,20 +87,6 @@ def derive_issuer_key(node_key: Ed25519PrivateKey) -> Ed25519PrivateKey:
 def derive_static(node_key: Ed25519PrivateKey) -> X25519PrivateKey:
     """The Noise static key that belongs to a signing key."""
     return X25519PrivateKey.from_private_bytes(_derive(node_key, _STATIC))
-
-
-def verify_static(
-    public_key: bytes, mesh_id: bytes, static_public: bytes, signature: bytes
-) -> None:
-    """Check a peer's `static_signature`. Raises TrustError("static-signature" or "key-weak")."""
-    try:
-        load_public_key(public_key).verify(signature, _static_message(mesh_id, static_public))
-    except InvalidSignature:
-        raise TrustError("static-signature") from None
-
-
-def _static_message(mesh_id: bytes, static_public: bytes) -> bytes:
-    return _STATIC + b"\x00" + mesh_id + static_public
 
 
 def found(

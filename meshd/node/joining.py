@@ -1,7 +1,8 @@
 """The joiner's side of an enrolment: a token in, an identity's worth of reply out.
 
     initiation (psk of the invitation) to every endpoint of the token, again each second
-    response -> session -> ENROL with the certificate request, again until answered
+    response -> session -> ENROL with the certificate request, again each second; after three
+                without an answer the inviter may have forgotten the session: from the beginning
     ENROLLED -> `reply`, or `refusal`
 
 Always ChaCha20-Poly1305: a joiner does not know the mesh's cipher yet.
@@ -42,6 +43,8 @@ from meshd.node.wire import (
 
 RETRY = 1.0
 """Seconds between two initiations, or two requests."""
+MAX_ASKED = 3
+"""Requests in one session."""
 
 
 class Joiner:
@@ -63,6 +66,7 @@ class Joiner:
         self._counter = int(unix_time * 1e9)
         self._initiator: Initiator | None = None
         self._session: Session | None = None
+        self._asked = 0
         self._endpoint: Endpoint | None = None
         self._cookie: bytes | None = None
         self._outputs: list[SendDatagram] = []
@@ -83,9 +87,10 @@ class Joiner:
         if self.done or now < self.next_at:
             return
         self.next_at = now + RETRY
-        if self._session is not None:
+        if self._session is not None and self._asked < MAX_ASKED:
             self._ask()
         else:
+            self._session = None
             self._initiate()
 
     def drain(self) -> list[SendDatagram]:
@@ -121,6 +126,7 @@ class Joiner:
         session, endpoint = self._session, self._endpoint
         if session is None or endpoint is None:
             return
+        self._asked += 1
         entry = encode_control(control.Enrol(self._request))
         out = memoryview(bytearray(len(entry) + TAG_SIZE))
         frame = session.seal(entry, out, BASE_SEGMENT - HEADER_SIZE, b"", endpoint)
@@ -134,7 +140,7 @@ class Joiner:
         if kind == RESPONSE and self._initiator is not None and self._session is None:
             _, keys = self._initiator.read_response(datagram)
             self._session = Session(CHACHA20POLY1305, keys, None, ByteBudget(), now)
-            self._endpoint, self.answered = source, True
+            self._endpoint, self._asked, self.answered = source, 0, True
             self._ask()
         elif kind == COOKIE and self._initiator is not None:
             self._cookie = self._initiator.read_cookie(datagram)

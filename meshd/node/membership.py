@@ -70,8 +70,9 @@ class Membership:
         """Take up what was persisted, publish ourselves, and join through whoever is known."""
         ordered = sorted(records, key=lambda record: record.kind != RecordKind.CERTIFICATE)
         self._gossip.restore(ordered, now)
-        chain = self._state.identity.chain
-        self._gossip.publish(RecordKind.CERTIFICATE, encode_chain(chain), now)
+        chain = encode_chain(self._state.identity.chain)
+        if chain is not None:
+            self._gossip.publish(RecordKind.CERTIFICATE, chain, now)
         if self._state.config.routes:
             offered = [p for p in self._state.config.routes if self._grants(p)]
             self._gossip.publish(RecordKind.ROUTES, encode_routes(offered), now)
@@ -115,6 +116,9 @@ class Membership:
 
     def drain(self, now: float) -> None:
         """Act on gossip's outputs, and on what comes of that."""
+        certified, self._state.certified = self._state.certified, []
+        for peer in certified:
+            self._certified(peer, now)
         for _ in range(MAX_TURNS):
             outputs = self._gossip.drain()
             if not outputs:
@@ -145,10 +149,12 @@ class Membership:
         peer = self._state.peers.get(node)
         if peer is None or peer.state == state:
             return
+        came_or_went = "left" in (peer.state, state)
         peer.state = state
         self._state.outputs.append(PeerChanged(node, peer.name, state))
         if state == "left":
             self._dialogue.closed(peer, now)
+        if came_or_went:
             self._rebuild()
         self._dialogue.touched = True
 
@@ -158,6 +164,9 @@ class Membership:
         peer = self._state.peers.get(record.subject)
         if peer is None:
             peer = self._state.peers[record.subject] = Peer(record.subject, self._state.rng)
+        if record.kind == RecordKind.MEMBER and peer.record is None:
+            member = self._gossip.member(record.subject)
+            peer.state = member.state.value if member is not None else peer.state
         try:
             if record.kind == RecordKind.CERTIFICATE and not record.withdrawn:
                 self._certificate_changed(peer, now)
@@ -172,10 +181,19 @@ class Membership:
         self._state.outputs.append(PersistRecords())
 
     def _certificate_changed(self, peer: Peer, now: float) -> None:
+        """Gossip brought a certificate."""
         known = self._authority.certificates.get(peer.id)
-        if known is None:
-            return
-        peer.certify(*known)
+        if known is not None:
+            peer.certify(*known)
+            self._admitted(peer, now)
+
+    def _certified(self, peer: Peer, now: float) -> None:
+        """A handshake brought a certificate."""
+        if peer.certificate is not None:
+            self._authority.learn(peer.certificate, peer.chain)
+            self._admitted(peer, now)
+
+    def _admitted(self, peer: Peer, now: float) -> None:
         self._rebuild()
         for record in self._authority.waiting(peer.id):
             self._gossip.accept(record, now)

@@ -64,6 +64,9 @@ class Node:
             identity, config, rng, random_bytes, unix_time - now, ByteBudget(), counter=counter
         )
         self._state = state
+        self.stirred = False
+        """Set when a datagram did more than carry packets: `next_wakeup` may be another. The
+        host clears it."""
         self._authority = MeshAuthority(identity, unix_time)
         self._gossip = GossipProtocol(
             identity.id,
@@ -88,7 +91,7 @@ class Node:
         self._membership = Membership(
             state, self._gossip, self._authority, self._table, self._dialogue, self._handshakes
         )
-        self._upkeep = Upkeep(state, self._handshakes, self._dialogue, self._relay)
+        self._upkeep = Upkeep(state, self._handshakes, self._dialogue, self._relay, now)
         self._membership.start(records, now)
 
     # Inputs: the network and the TUN
@@ -106,29 +109,38 @@ class Node:
         if kinds.count(DATA) == len(kinds):
             packets = inbound.receive(buffer, segment, source, now)
         else:
-            packets = self._receive_mixed(buffer, segment, kinds, source, now)
+            packets = self._receive_mixed(buffer, segment, source, now)
         if inbound.arrivals:
             self._take_arrivals(now)
+            self.stirred = True
         return packets
 
     def _receive_mixed(
-        self, buffer: memoryview, segment: int, kinds: bytes, source: Endpoint, now: float
+        self,
+        buffer: memoryview,
+        segment: int,
+        source: Endpoint,
+        now: float,
+        via: Path | None = None,
     ) -> list[Buffer]:
-        """Runs of datagrams of one kind each: GRO joins whatever has one size and one sender."""
+        """Runs of datagrams of one kind each: GRO joins whatever has one size and one sender.
+        `via`: the relayed path they came by, its prefix still before each."""
         packets: list[Buffer] = []
-        size, start = len(buffer), 0
+        base = 0 if via is None else RELAY_SIZE
+        size, start, kinds = len(buffer), 0, bytes(buffer[base::segment])
         while start < len(kinds):
             kind, end = kinds[start], start + 1
             while end < len(kinds) and kinds[end] == kind:
                 end += 1
             run = buffer[start * segment : min(end * segment, size)]
             if kind == DATA:
-                packets += self._inbound.receive(run, segment, source, now)
-            elif kind == RELAYED:
+                packets += self._inbound.receive(run, segment, source, now, via, base)
+            elif kind == RELAYED and via is None:
                 packets += self._receive_relayed(run, segment, source, now)
             else:
                 for offset in range(0, len(run), segment):
-                    self._receive_handshake(run[offset : offset + segment], source, None, now)
+                    datagram = bytes(run[offset + base : offset + segment])
+                    self._receive_handshake(datagram, source, via, now)
             start = end
         return packets
 
@@ -138,28 +150,24 @@ class Node:
         packets: list[Buffer] = []
         for number, start, end in runs(buffer, segment):
             run = buffer[start:end]
-            if self._relay.carries(number):
+            if number is None:
+                self._state.drops["malformed"] += 1
+            elif self._relay.carries(number):
                 batch = self._relay.forward(run, segment, number, source, now)
                 if batch is not None:
                     self._state.outputs.append(ForwardBatch(batch))
-                continue
-            found = self._dialogue.channel(number, source)
-            if found is None:
-                self._state.drops["relay-channel"] += 1
-                continue
-            path = found[1]
-            for offset in range(0, len(run), segment):
-                inner = run[offset + RELAY_SIZE : offset + segment]
-                if len(inner) and inner[0] != DATA:
-                    self._receive_handshake(inner, source, path, now)
-            if len(run) > RELAY_SIZE and run[RELAY_SIZE] == DATA:
-                packets += self._inbound.receive(run, segment, source, now, path, RELAY_SIZE)
+            else:
+                path = self._dialogue.channel(number, source)
+                if path is None:
+                    self._state.drops["relay-channel"] += 1
+                else:
+                    packets += self._receive_mixed(run, segment, source, now, path)
         return packets
 
     def _receive_handshake(
-        self, data: memoryview, source: Endpoint, via: Path | None, now: float
+        self, datagram: bytes, source: Endpoint, via: Path | None, now: float
     ) -> None:
-        datagram = bytes(data)
+        self.stirred = True
         try:
             match datagram[0]:
                 case 1:

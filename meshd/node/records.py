@@ -5,7 +5,8 @@ Node record (kind MEMBER), a CBOR array of at most 168 bytes::
     [lowest version, highest version, flags, static public key (32), [endpoint, ...]]
 
 endpoints packed as in `wire`. Certificate record (kind CERTIFICATE): a CBOR array of DER
-certificates, the leaf first, then its issuer. Routes record (kind ROUTES): an array of prefixes.
+certificates, the leaf first, then its issuer where both fit. Routes record (kind ROUTES): an array
+of prefixes.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 
 from gossip import DecodeError
 from gossip.codec import decode, encode
+from gossip.records import MAX_RECORD_SIZE, OVERHEAD
 from meshd.node.errors import RemoteError
 from meshd.node.wire import VERSION, Endpoint, pack_endpoint, unpack_endpoint
 
@@ -22,6 +24,8 @@ MAX_BODY = 168
 """Bytes of a node record's body, so that the signed record stays within 300."""
 MAX_ENDPOINTS = 12
 MAX_ROUTES = 64
+MAX_CHAIN_BODY = MAX_RECORD_SIZE - OVERHEAD
+"""Bytes of a certificate record's body."""
 
 RELAYS = 1
 """Flag: this node relays for members of its mesh."""
@@ -65,9 +69,14 @@ def decode_node_record(body: bytes) -> NodeRecord:
             raise RemoteError("record")
 
 
-def encode_chain(chain: Sequence[bytes]) -> bytes:
-    """A certificate record's body."""
-    return encode(list(chain))
+def encode_chain(chain: Sequence[bytes]) -> bytes | None:
+    """A certificate record's body: the leaf alone where its issuers do not fit beside it, and None
+    where not even that does. What is left out is told in handshakes."""
+    for part in (chain, chain[:1]):
+        body = encode(list(part))
+        if len(body) <= MAX_CHAIN_BODY:
+            return body
+    return None
 
 
 def decode_chain(body: bytes) -> tuple[bytes, ...]:

@@ -14,7 +14,7 @@ from gossip import NodeId
 from meshd.node.paths import PathKind
 from meshd.node.peer import Peer
 from meshd.node.state import NodeState
-from meshd.node.wire import RELAY_PREFIX, RELAY_SIZE, RELAYED, Batch, Endpoint
+from meshd.node.wire import RELAY_PREFIX, RELAY_SIZE, Batch, Endpoint
 
 MAX_CHANNELS = 4096
 MAX_CHANNELS_OF_ONE = 128
@@ -82,11 +82,11 @@ class Relay:
     ) -> Batch | None:
         """Where to send a run of datagrams of one channel; None, counted, when nowhere."""
         channel = self._channels[number]
-        ends = [self._direct(node) for node in channel.ends]
-        if source == ends[0]:
-            target = ends[1]
-        elif source == ends[1]:
-            target = ends[0]
+        one, other = channel.ends
+        if self._is_at(one, source):
+            target = self._direct(other)
+        elif self._is_at(other, source):
+            target = self._direct(one)
         else:
             self._state.drops["relay-source"] += 1
             return None
@@ -98,6 +98,12 @@ class Relay:
         self.forwarded_bytes += len(buffer)
         return Batch(buffer, segment, target)
 
+    def _is_at(self, node: NodeId, source: Endpoint) -> bool:
+        """Whether `source` is a proven endpoint of the node: it may use another than we do."""
+        peer = self._state.peers.get(node)
+        path = peer.paths.direct(source) if peer is not None else None
+        return path is not None and path.valid
+
     def _direct(self, node: NodeId) -> Endpoint | None:
         peer: Peer | None = self._state.peers.get(node)
         path = peer.path if peer is not None else None
@@ -106,21 +112,18 @@ class Relay:
         return path.endpoint
 
 
-def runs(buffer: memoryview, segment: int) -> list[tuple[int, int, int]]:
-    """Datagrams of one channel that follow each other: [(channel, start, end)], bytes."""
-    found: list[tuple[int, int, int]] = []
-    size, offset = len(buffer), 0
-    prefix, start, channel = b"", 0, 0
-    while offset < size:
-        head = bytes(buffer[offset : offset + RELAY_SIZE])
-        if head != prefix:
-            if prefix:
-                found.append((channel, start, offset))
-            prefix, start = b"", offset
-            if len(head) == RELAY_SIZE and head[0] == RELAYED:
-                prefix = head
-                (_, channel) = RELAY_PREFIX.unpack(head)
-        offset += segment
-    if prefix:
-        found.append((channel, start, size))
+def runs(buffer: memoryview, segment: int) -> list[tuple[int | None, int, int]]:
+    """Datagrams of one channel that follow each other: [(channel, start, end)], bytes. The channel
+    is None for those that are too short to carry anything."""
+    found: list[tuple[int | None, int, int]] = []
+    size, before = len(buffer), None
+    for offset in range(0, size, segment):
+        end = min(offset + segment, size)
+        head = bytes(buffer[offset : offset + RELAY_SIZE]) if end - offset > RELAY_SIZE else b""
+        if head == before:
+            channel, start, _ = found.pop()
+        else:
+            channel, start = RELAY_PREFIX.unpack(head)[1] if head else None, offset
+        found.append((channel, start, end))
+        before = head
     return found

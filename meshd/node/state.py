@@ -68,6 +68,8 @@ class NodeState:
     auth_failures: Counter[str] = field(default_factory=Counter)
     counter: int = 0
     """The last handshake counter used."""
+    certified: list[Peer] = field(default_factory=list)
+    """Peers whose certificate came in a handshake: records and routes are to follow."""
 
     def unix_time(self, now: float) -> float:
         """Seconds since 1970 at monotonic time `now`."""

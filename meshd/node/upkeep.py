@@ -18,6 +18,9 @@ MAX_INTERVAL = 5.0
 RELAY_AFTER = 0.3
 """Seconds that a direct handshake may take before relays are asked too."""
 RELAY_AGAIN = 5.0
+FRESH_START = 30.0
+"""Seconds from this node's start in which it calls on those it knows from disk, though gossip has
+not heard of them yet."""
 PROBE_RATE, PROBE_BURST = 20.0, 40.0
 """Probes per second and at once, over all peers."""
 
@@ -26,12 +29,18 @@ class Upkeep:
     """Drives peers along. Changes attempts, sessions, paths and outputs."""
 
     def __init__(
-        self, state: NodeState, handshakes: Handshakes, dialogue: Dialogue, relay: Relay
+        self,
+        state: NodeState,
+        handshakes: Handshakes,
+        dialogue: Dialogue,
+        relay: Relay,
+        now: float,
     ) -> None:
         self._state = state
         self._handshakes = handshakes
         self._dialogue = dialogue
         self._relay = relay
+        self._fresh_until = now + FRESH_START
         self._ran_at = -1e9
         self._tokens = PROBE_BURST
         self.next_at = -1e9
@@ -55,13 +64,14 @@ class Upkeep:
             self._sessions(peer, connected, now)
             if peer.attempt is not None or peer.current is not None:
                 due = min(due, self._ways(peer, now))
-        self._handshakes.expire(now)
+        self._handshakes.unproven.expire(now)
         self._relay.expire(now)
         pings = self._dialogue.expire_pings(now)
         self.next_at = max(now + MIN_INTERVAL, due if pings is None else min(due, pings))
 
     def _sessions(self, peer: Peer, connected: int, now: float) -> None:
-        wanted = peer.state in ("alive", "suspect")
+        fresh = peer.state == "dead" and now < self._fresh_until
+        wanted = fresh or peer.state in ("alive", "suspect")
         for session in peer.sessions():
             if session.expired(now):
                 self._handshakes.forget(session)
@@ -92,12 +102,13 @@ class Upkeep:
         """Relays and probes for one peer; when it needs something next."""
         due = now + MAX_INTERVAL
         attempt, path = peer.attempt, peer.path
+        slow_at = now + MAX_INTERVAL
         if attempt is not None:
-            due = min(due, attempt.next_at, max(now, attempt.started_at + RELAY_AFTER))
+            slow_at = attempt.started_at + RELAY_AFTER
+            due = min(due, attempt.next_at, slow_at if slow_at > now else due)
         relayed = any(p.relay is not None and p.valid for p in peer.paths)
         needs_relay = (path is None or path.kind is not PathKind.DIRECT) and not relayed
-        slow = attempt is not None and now - attempt.started_at >= RELAY_AFTER
-        if needs_relay and (slow or (path is None and peer.current is not None)):
+        if needs_relay and (slow_at <= now or (path is None and peer.current is not None)):
             if now - peer.relay_asked_at >= RELAY_AGAIN:
                 self._dialogue.ask_relays(peer, now)
             due = min(due, peer.relay_asked_at + RELAY_AGAIN)

@@ -9,8 +9,8 @@ from ipaddress import IPv4Network
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from meshd.node.certificates import TrustError
-from meshd.node.errors import LocalError
+from meshd.node.certificates import TrustError, load_public_key
+from meshd.node.errors import LocalError, RemoteError
 from meshd.node.grants import Grants
 from meshd.node.identity import (
     Identity,
@@ -19,9 +19,9 @@ from meshd.node.identity import (
     derive_static,
     found,
     join,
-    verify_static,
 )
 from meshd.node.minting import make_csr
+from meshd.node.payloads import MemberPayload
 from tests.node.meshes import (
     CIDR,
     NOW,
@@ -84,22 +84,17 @@ def test_the_static_key_is_the_hkdf_of_the_seed() -> None:
 
 
 def test_the_certificates_key_vouches_for_the_static_key_in_this_mesh_only() -> None:
-    public = MESH.certificate.public_key
-    verify_static(public, MESH_ID, MESH.static_public, MESH.static_signature)
-    for wrong in (
-        (raw(make_key(5)), MESH_ID, MESH.static_public, MESH.static_signature),
-        (public, bytes(16), MESH.static_public, MESH.static_signature),
-        (public, MESH_ID, bytes(32), MESH.static_signature),
-        (public, MESH_ID, MESH.static_public, bytes(64)),
+    payload = MemberPayload(0, 0, MESH.static_signature, MESH.chain)
+    key = load_public_key(MESH.certificate.public_key)
+    payload.verify(MESH_ID, MESH.static_public, key)
+    other = load_public_key(raw(make_key(5)))
+    for mesh_id, static, signer in (
+        (MESH_ID, MESH.static_public, other),
+        (bytes(16), MESH.static_public, key),
+        (MESH_ID, bytes(32), key),
     ):
-        with pytest.raises(TrustError, match="static-signature"):
-            verify_static(*wrong)
-
-
-def test_a_weak_key_vouches_for_nothing() -> None:
-    weak = bytes([1]) + bytes(31)
-    with pytest.raises(TrustError, match="key-weak"):
-        verify_static(weak, MESH_ID, bytes(32), weak + bytes(32))
+        with pytest.raises(RemoteError, match="handshake-signature"):
+            payload.verify(mesh_id, static, signer)
 
 
 def test_secrets_are_in_no_repr() -> None:
