@@ -96,8 +96,8 @@ class OverlayTable:
         self._resolved: dict[Key, Peer | None] = {}
 
     def rebuild(self, peers: Iterator[Peer], routes: list[tuple[str, Peer]]) -> None:
-        """Replace everything. Where two certificates hold one address, the lower id wins, so
-        that all nodes agree."""
+        """Replace everything. Where two certificates hold one address, or two nodes offer one
+        prefix, the lower id wins, so that all nodes agree."""
         self._hosts = {}
         for peer in sorted(peers, key=lambda peer: peer.id, reverse=True):
             self._hosts.update(dict.fromkeys(peer.keys4, peer))
@@ -108,7 +108,7 @@ class OverlayTable:
             shift = network.max_prefixlen - network.prefixlen
             bits = int(network.network_address) >> shift
             self._routes.append((network.version, shift, bits, peer))
-        self._routes.sort(key=lambda route: route[1])
+        self._routes.sort(key=lambda route: (route[1], route[3].id))
         self._resolved = {}
 
     def carrier(self, prefix: str) -> Peer | None:
