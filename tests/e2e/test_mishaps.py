@@ -49,6 +49,22 @@ def one_sentence(text: str, *words: str) -> None:
         assert word in lines[0], text
 
 
+CLOCK = """
+import time
+_real, _shift = time.time, {seconds}
+time.time = lambda: _real() + _shift
+time.time_ns = lambda: int(time.time() * 1e9)
+"""
+
+
+def clock_off_by(host: Host, days: float) -> list[str]:
+    """A prefix under which this host's Python takes another time for now."""
+    folder = host.directory / "clock"
+    folder.mkdir(exist_ok=True)
+    (folder / "sitecustomize.py").write_text(CLOCK.format(seconds=days * 86400))
+    return ["env", f"PYTHONPATH={folder}"]
+
+
 def joined(founder: Host, host: Host) -> Host:
     host.must("join", "-", text=invite(founder) + "\n")
     return host
@@ -73,6 +89,23 @@ def test_a_mangled_token_is_refused(founder: Host, host: Host) -> None:
         assert done.code != 0
         one_sentence(done.stderr)
     assert not host.certs.exists() or not list(host.certs.glob("node.*"))
+
+
+def test_an_expired_token_is_refused(founder: Host, host: Host) -> None:
+    token = invite(founder, "--expires", "1m")
+    done = host.meshd("join", "-", text=token + "\n", prefix=clock_off_by(host, 0.01))
+    assert done.code != 0
+    one_sentence(done.stderr, "expired")
+
+
+@pytest.mark.parametrize("days", [-1000, 1000])
+def test_a_clock_far_off_is_named(founder: Host, host: Host, days: int) -> None:
+    joined(founder, host)
+    done = host.meshd("up", prefix=clock_off_by(host, days))
+    assert done.code != 0
+    one_sentence(done.stderr, "clock")
+    host.start()
+    wait_connected([founder, host])
 
 
 def test_the_token_is_in_no_log_and_no_file(founder: Host, host: Host) -> None:
