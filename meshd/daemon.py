@@ -260,6 +260,8 @@ class Daemon:
             case outputs.PersistLedger():
                 if self._identity.issuer is not None:
                     storage.save_ledger(self._identity.issuer)
+            case outputs.PersistTrust():
+                self._save_trust()
             case outputs.PersistRecords():
                 if self._saving is None:
                     loop = asyncio.get_running_loop()
@@ -284,6 +286,13 @@ class Daemon:
             event = log.AuthEvent.CREDENTIALS
         address = source[0] if source is not None else ""
         self._auth_log.write(event, reason, address, proven=source is not None)
+
+    def _save_trust(self) -> None:
+        """`ca.crt` is for people's tools: a read-only directory is no reason to stop."""
+        try:
+            self._storage.save_trust(self._identity.trust)
+        except LocalError as error:
+            _log.warning("%s", error)
 
     def _save_records(self) -> None:
         self._saving = None

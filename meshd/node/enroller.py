@@ -13,7 +13,7 @@ from meshd.node.control import Enrolled
 from meshd.node.errors import LocalError, RemoteError
 from meshd.node.invitation import Invitation
 from meshd.node.issuing import EnrolmentReply, Issuer, decode_request
-from meshd.node.outputs import AuthFailure, PersistInvitation, PersistLedger
+from meshd.node.outputs import AuthFailure, PersistInvitation, PersistLedger, PersistTrust
 from meshd.node.state import NodeState
 from meshd.node.unproven import Unproven
 from meshd.node.wire import Endpoint
@@ -85,6 +85,8 @@ class Enroller:
                 raise TrustError("request-malformed")
             made = issuer.issue_issuer(asked.issuer_csr, unix_time, state.random_bytes)
             own_issuer = made.der
+            if identity.trust.add_issuer(made.der):
+                state.outputs.append(PersistTrust())
         invitations[redeemed.locator] = redeemed
         state.outputs.append(PersistInvitation(redeemed))
         state.outputs.append(PersistLedger())

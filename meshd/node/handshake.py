@@ -155,7 +155,8 @@ class Initiator:
 
         Raises RemoteError: `handshake-length`, `handshake-kind`, `handshake-version`,
         `handshake-mac1`, `handshake-mac2`, `handshake-index`, `handshake-key`,
-        `handshake-decrypt` or `handshake-payload`; the handshake then still waits for the right response.
+        `handshake-decrypt` or `handshake-payload`; the handshake then still waits for the right
+        response.
         """
         if not _MIN_RESPONSE <= len(datagram) <= HANDSHAKE_SIZE:
             raise RemoteError("handshake-length")

@@ -22,7 +22,13 @@ from meshd.node.authority import MeshAuthority
 from meshd.node.dialogue import Dialogue
 from meshd.node.errors import RemoteError
 from meshd.node.handshaking import Handshakes
-from meshd.node.outputs import PeerChanged, PersistRecords, PersistSequence, RoutesChanged
+from meshd.node.outputs import (
+    PeerChanged,
+    PersistRecords,
+    PersistSequence,
+    PersistTrust,
+    RoutesChanged,
+)
 from meshd.node.peer import Peer
 from meshd.node.records import (
     RELAYS,
@@ -194,6 +200,10 @@ class Membership:
             self._admitted(peer, now)
 
     def _admitted(self, peer: Peer, now: float) -> None:
+        """A certificate that was verified is in force, and its issuer known from now on."""
+        trust = self._state.identity.trust
+        if any([trust.add_issuer(der) for der in peer.chain[1:]]):
+            self._state.outputs.append(PersistTrust())
         self._rebuild()
         for record in self._authority.waiting(peer.id):
             self._gossip.accept(record, now)

@@ -59,6 +59,11 @@ class PersistLedger:
 
 
 @dataclass(frozen=True, slots=True)
+class PersistTrust:
+    """An issuer became known: write the bundle of authorities anew."""
+
+
+@dataclass(frozen=True, slots=True)
 class PersistRecords:
     """Gossip's records changed; store them when convenient (the host may wait a little)."""
 
@@ -105,6 +110,7 @@ Output = (
     | PersistCounter
     | PersistInvitation
     | PersistLedger
+    | PersistTrust
     | PersistRecords
     | RoutesChanged
     | PeerChanged
