@@ -176,7 +176,7 @@ class Synchroniser:
         core = self._core
         room = core.config.packet_size - messages.HEADER_SIZE
         sent, items, size = 0, list[bytes](), 0
-        for record in held:
+        for record in sorted(held, key=_admission_order):
             item = core.record_item(record)
             if size + len(item) > room or len(items) == messages.MAX_ITEMS:
                 if sent == budget or not self._take_token(now):
@@ -198,6 +198,11 @@ class Synchroniser:
             return False
         self._tokens -= 1
         return True
+
+
+def _admission_order(record: Record) -> tuple[NodeId, bool, int]:
+    """A subject's MEMBER record goes last: what makes the subject admissible arrives before it."""
+    return record.subject, record.kind == RecordKind.MEMBER, record.kind
 
 
 def _by_subject(held: list[Record]) -> list[tuple[NodeId, list[Record]]]:

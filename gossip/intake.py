@@ -65,10 +65,13 @@ class Intake:
         return good
 
     def apply(self, items: Sequence[Item], now: float, spread: bool) -> None:
-        """Verified items, records first: a refutation must not come after what it refutes."""
-        for item in items:
-            if isinstance(item, RecordItem):
-                self.record(item.record, item.state, now, spread)
+        """Verified items, records first: a refutation must not come after what it refutes.
+
+        Among them MEMBER records come last: others may be what makes their subject admissible.
+        """
+        found = [item for item in items if isinstance(item, RecordItem)]
+        for item in sorted(found, key=lambda item: item.record.kind == RecordKind.MEMBER):
+            self.record(item.record, item.state, now, spread)
         for item in items:
             if isinstance(item, Accusation):
                 self._accusation(item, now)

@@ -178,3 +178,11 @@ def test_what_was_forgotten_for_its_age_is_not_asked_for() -> None:
     first.store.forget(id_of(key_of(3)))
     exchange(first, second, rounds=3)
     assert first.store.get(id_of(key_of(3)), 0) is None or first.store.digest == second.store.digest
+
+
+def test_what_vouches_for_a_member_is_sent_before_its_member_record() -> None:
+    second = holding("y", [record_of("a", kind=kind) for kind in (0, 1, 2)])
+    Synchroniser(second, 0.0).on_buckets(Buckets((0,) * BUCKETS), id_of(key_of("x")), 0.0)
+    (message,) = sent(second)
+    items = messages.decode(message.payload).items
+    assert [i.record.kind for i in items if isinstance(i, RecordItem)] == [1, 2, 0]

@@ -172,3 +172,11 @@ def test_unknown_kinds_are_kept_and_passed_on_but_do_nothing() -> None:
     assert intake_of(core).record(record, ALIVE, 1.0, spread=True)
     assert core.outputs == [RecordChanged(record)]
     assert core.news.sizes() == (0, 0, 1)
+
+
+def test_what_vouches_for_a_member_is_applied_before_its_member_record() -> None:
+    core = core_of()
+    member, certificate = record_of("a", 1), record_of("a", 2, RecordKind.CERTIFICATE)
+    items = [RecordItem(member, ALIVE), RecordItem(certificate, ALIVE)]
+    intake_of(core).apply(items, 1.0, spread=True)
+    assert core.outputs == [RecordChanged(certificate), RecordChanged(member), MemberUp(A)]

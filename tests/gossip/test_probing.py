@@ -165,3 +165,18 @@ def test_checks_are_bounded_and_one_per_member() -> None:
     assert prober.check(live[0], 0.0)
     assert len(bodies(core)) == 1
     assert not all([prober.check(node, 0.0) for node in live])
+
+
+@pytest.mark.parametrize("nacks", [0, 1])
+def test_failures_without_even_a_nack_make_us_doubt_our_own_network(nacks: int) -> None:
+    core = core_of(8)
+    prober = Prober(core)
+    for now in range(core.config.isolation_failures):
+        prober.next_round(float(now))
+        ((_, ping),) = bodies(core)
+        assert isinstance(ping, Ping)
+        prober.on_timeout(ping.nonce, now + 0.5)
+        for helper, _ in bodies(core)[:nacks]:
+            prober.on_nack(ping.nonce, helper)
+        prober.on_end(ping.nonce, now + 1.0, now + 1.0)
+    assert core.guard.evaluate(9.0) is (nacks == 0)

@@ -15,7 +15,14 @@ import pytest
 from gossip import messages
 from gossip.config import GossipConfig
 from gossip.errors import GossipError
-from gossip.events import MemberDown, MemberLeft, MemberSuspected, MemberUp, SequenceChanged
+from gossip.events import (
+    MemberDown,
+    MemberLeft,
+    MemberSuspected,
+    MemberUp,
+    SendMessage,
+    SequenceChanged,
+)
 from gossip.members import MemberState
 from gossip.messages import Gossip, RecordItem
 from gossip.protocol import GossipProtocol
@@ -156,6 +163,21 @@ def test_a_split_heals_with_nobodys_help(count: int, cut: int, seconds: float) -
     assert Counter(cluster.states(count - 1).values())[DEAD] == cut
     cluster.reachable = lambda a, b: True
     assert cluster.run_until(cluster.converged, 60) is not None
+
+
+def test_one_who_is_back_from_the_dead_makes_us_try_the_others_soon() -> None:
+    cluster = cluster_of(5)
+    split(cluster, range(2))
+    cluster.run(120)
+    protocol = cluster.node(0)
+    back = record_of(3, 50)
+    message = messages.encode(50, Gossip(), [messages.encode_item(RecordItem(back, ALIVE))])
+    before = protocol.statistics().messages_sent
+    protocol.receive(message, back.subject, cluster.now)
+    assert protocol.statistics().messages_sent == before
+    protocol.handle_timer(cluster.now)
+    tried = {o.to: True for o in protocol.drain() if isinstance(o, SendMessage)}
+    assert any(id_of(key_of(name)) in tried for name in (2, 4))
 
 
 def test_loss_makes_no_false_death() -> None:

@@ -94,3 +94,12 @@ def test_ranges_divide_all_subjects() -> None:
     parts = [store.offered(*bucket_range(index, index)) for index in range(BUCKETS)]
     assert [r for part in parts for r in part] == store.offered(*ALL)
     assert len(store.offered(*ALL)) == 300
+
+
+def test_the_memory_of_the_forgotten_is_bounded() -> None:
+    store = RecordStore(10)
+    for name in range(100):
+        store.put(record_of(name))
+        store.forget(id_of(key_of(name)))
+    assert len(store._forgotten) == 10
+    assert store.outdated(id_of(key_of(99)), RecordKind.MEMBER, 1)

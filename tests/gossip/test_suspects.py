@@ -150,3 +150,11 @@ def test_one_accuser_is_held_to_its_quota() -> None:
         suspects.accused(accusation_by(99, id_of(key_of(name))), 8.0)
     assert core.members.count(MemberState.SUSPECT) == core.config.accusation_burst
     assert core.counters.refused["accuser-over-quota"] > 0
+
+
+def test_a_verdict_repeats_our_accusation_for_those_who_still_wait() -> None:
+    core, suspects, peer = scene()
+    suspects.probe_failed(peer.id, 7.0)
+    core.news.discard((peer.id, core.identity))
+    suspects.expired(peer.id, 60.0, 60.0)
+    assert core.news.sizes() == (1, 0, 0)

@@ -44,3 +44,10 @@ def test_an_accuser_has_a_burst_and_then_a_rate() -> None:
     assert heard == LAN.accusation_burst
     assert quota.take(other, 0.0)
     assert sum(quota.take(spammer, 3.0) for _ in range(1000)) == 3 * LAN.accusation_rate
+
+
+def test_the_memory_of_accusers_is_bounded() -> None:
+    quota = suspicion.AccusationQuota(GossipConfig(max_members=10))
+    for name in range(100):
+        quota.take(id_of(key_of(name)), 0.0)
+    assert len(quota._buckets) == 10
