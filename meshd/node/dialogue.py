@@ -218,7 +218,8 @@ class Dialogue:
         match decode_control(arrival.control):
             case control.Enrol(request) if unproven.invitation is not None:
                 invitations = self._handshakes.invitations
-                reply = self._enroller.admit(unproven, invitations, request, arrival.source, now)
+                source = arrival.source if arrival.via is None else None
+                reply = self._enroller.admit(unproven, invitations, request, source, now)
                 self._seal(None, session, encode_control(reply), path)
             case control.CertificateChain(chain) if unproven.payload is not None:
                 peer = self._handshakes.prove(unproven, chain, now)

@@ -39,10 +39,11 @@ class Enroller:
         unproven: Unproven,
         invitations: dict[bytes, Invitation],
         request: bytes,
-        source: Endpoint,
+        source: Endpoint | None,
         now: float,
     ) -> Enrolled:
-        """The answer to a certificate request in the session `unproven`."""
+        """The answer to a certificate request in the session `unproven`, from `source` unless it
+        came through a relay."""
         issuer = self._state.identity.issuer
         invitation = unproven.invitation
         if issuer is None or invitation is None:
