@@ -24,7 +24,8 @@ class TunForm:
         self._tcp = tcp
         self._udp = udp
         self._drops = drops
-        self._known = ZERO_HEADER
+        # Most packets need nothing done; without virtio headers no packet is taken as it came.
+        self._known = ZERO_HEADER if vnet_header else b""
         self._least = 0
 
     def takes(self, plain: memoryview, body: int, length: int) -> bool:

@@ -182,6 +182,17 @@ def test_a_header_that_no_frame_has_is_counted(
     assert beta.dropped == {reason: 2}
 
 
+@pytest.mark.parametrize("segment", range(1, 17))
+def test_datagrams_too_short_for_a_header_are_counted_whatever_they_hold(segment: int) -> None:
+    _, beta = couple()
+    # At 15 bytes apart, these overlapping headers would pass for a frame of two segments.
+    first = HEADER.pack(DATA, 0, 2, 0, BETA_INDEX, DATA)
+    crafted = first[:15] + HEADER.pack(DATA, 1, 2, 0, BETA_INDEX, DATA) + bytes(32)
+    beta.inbound.begin()
+    assert beta.inbound.receive(memoryview(crafted), segment, ALPHA_AT, 0.0) == []
+    assert beta.dropped == {"malformed": -(-len(crafted) // segment)}
+
+
 def test_a_frame_larger_than_any_send_is_not_delivered() -> None:
     alpha, beta = couple()
     packet = plain(packet4(alpha.address4, beta.address4, bytes(100_000)[:65_000]))
