@@ -70,8 +70,8 @@ class Intake:
         Among them MEMBER records come last: others may be what makes their subject admissible.
         """
         found = [item for item in items if isinstance(item, RecordItem)]
-        for item in sorted(found, key=lambda item: item.record.kind == RecordKind.MEMBER):
-            self.record(item.record, item.state, now, spread)
+        for told in sorted(found, key=lambda item: item.record.kind == RecordKind.MEMBER):
+            self.record(told.record, told.state, now, spread)
         for item in items:
             if isinstance(item, Accusation):
                 self._accusation(item, now)
