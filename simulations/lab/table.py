@@ -8,7 +8,8 @@ from typing import TextIO
 
 from simulations.lab.mesh import View
 
-WIDTH = 16
+WIDTH = 13
+"""Columns of a cell: six of them fit on a terminal of 80."""
 Rows = Mapping[str, Mapping[str, View]]
 
 
@@ -18,8 +19,9 @@ def cell(view: View | None) -> str:
         return "-"
     if view.state != "alive" or view.kind is None:
         return view.state
-    rtt = "" if view.rtt_ms is None else f" {view.rtt_ms:.1f} ms"
-    return f"{view.kind}{rtt}"
+    if view.rtt_ms is None:
+        return view.kind
+    return f"{view.kind} {view.rtt_ms:.{1 if view.rtt_ms < 10 else 0}f}ms"
 
 
 def grid(names: Sequence[str], rows: Rows) -> list[str]:

@@ -17,8 +17,16 @@ class Terminal(io.StringIO):
 
 def test_a_cell_says_the_path_or_what_is_wrong() -> None:
     views = [DIRECT, RELAY, DEAD, View("suspect", None, None, None), None]
-    assert [cell(view) for view in views] == ["direct 0.4 ms", "relay", "dead", "suspect", "-"]
+    assert [cell(view) for view in views] == ["direct 0.4ms", "relay", "dead", "suspect", "-"]
     assert cell(View("alive", None, None, None)) == "alive"
+    assert cell(View("alive", "direct", 128.4, None)) == "direct 128ms"
+
+
+def test_five_nodes_fit_on_a_terminal_of_80_columns() -> None:
+    names = ["berlin", "tokyo", "laptop", "nas", "phone"]
+    slow = View("alive", "direct", 9.96, None)
+    rows = {name: dict.fromkeys(names, slow) for name in names}
+    assert max(map(len, grid(names, rows))) <= 80
 
 
 def test_the_grid_has_a_row_and_a_column_for_each_node() -> None:
@@ -33,7 +41,7 @@ def test_without_a_terminal_only_changes_are_printed() -> None:
     table.show({"a": {"b": View("alive", "direct", 0.9, None)}})
     table.show({"a": {"b": DEAD}})
     lines = [line.partition("] ")[2].strip() for line in stream.getvalue().splitlines()]
-    assert lines == ["a sees b direct 0.4 ms", "a sees b dead"]
+    assert lines == ["a sees b direct 0.4ms", "a sees b dead"]
     assert "\x1b" not in stream.getvalue()
 
 
