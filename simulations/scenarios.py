@@ -23,6 +23,8 @@ HEAL_LIMIT_S = 90.0
 LOSSY_JOIN_LIMIT_S = 60.0
 SPLIT_S = 300.0
 RECOVERY_S = 15.0
+SETTLE_S = 20.0
+"""Time for what gossip missed to be found by two comparisons of digests."""
 QUIET_S = 200.0
 PING_LIMIT_S = 45.0
 PING_EVERY_S = 1.0
@@ -174,6 +176,7 @@ def node_crash(run: Run) -> None:
         start(run, host)
     run.agree_within("the crashed rejoin", JOIN_LIMIT_S)
     ping_all(run, "every pair answers again")
+    run.measure_traffic(SETTLE_S)
 
 
 def boot_in_turn(run: Run) -> None:
