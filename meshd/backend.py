@@ -110,9 +110,9 @@ class NodeBackend:
         return Statistics(
             version=__version__,
             connected_peers=sum(peer.ready(now) for peer in state.members()),
-            bytes_sent=self._pump.bytes_sent,
+            bytes_sent=self._node.outbound.bytes_taken,
             bytes_received=self._pump.bytes_received,
-            packets_sent=self._pump.packets_sent,
+            packets_sent=self._node.outbound.packets_taken,
             packets_received=self._pump.packets_received,
             auth_failures=sum(state.auth_failures.values()),
             certificate_expiry=state.identity.certificate.not_after,

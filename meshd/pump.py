@@ -19,8 +19,8 @@ from meshd.node.node import Node
 from meshd.node.outputs import ForwardBatch, Output, SendDatagram, SendFrame
 from meshd.node.wire import Batch, Endpoint, Frame
 
-TUN_TURN = 64
-"""Packets read from the TUN in one turn."""
+TUN_TURN = 8
+"""Frames made of the TUN's packets in one turn, each up to 64 KB."""
 UDP_TURN = 8
 """Receives from a socket in one turn, each up to 64 KB."""
 RECEIVE_SIZE = 65_536
@@ -51,8 +51,6 @@ class Pump:
         self._buffer = memoryview(bytearray(RECEIVE_SIZE))
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = float("inf")
-        self.bytes_sent = 0
-        self.packets_sent = 0
         self.bytes_received = 0
         self.packets_received = 0
 
@@ -76,21 +74,15 @@ class Pump:
         now = self._loop.time()
         for _ in range(TUN_TURN):
             try:
-                size = read(outbound.space)
+                frame = outbound.gather(read, now)
             except HostError as error:
                 self._loop.remove_reader(self._tun.fd)
                 self._fail(error)
                 return
-            if not size:
-                break
-            self.bytes_sent += size
-            self.packets_sent += 1
-            frame = outbound.add(size, now)
             if frame is not None:
                 self._send_frame(frame)
-        frame = outbound.flush(now)
-        if frame is not None:
-            self._send_frame(frame)
+            if outbound.drained:
+                break
         if outbound.waiting is not None:
             node.connect_waiting(now)
             self.settle()
@@ -106,11 +98,12 @@ class Pump:
             size, segment, source = received
             if not size:
                 continue
-            for packet in node.receive(buffer[:size], segment, source, now):
-                self.bytes_received += len(packet)
-                self.packets_received += 1
+            packets = node.receive(buffer[:size], segment, source, now)
+            for packet in packets:
                 if not write(packet):
                     node.state.drops["tun"] += 1
+            self.packets_received += len(packets)
+            self.bytes_received += sum(map(len, packets))
             if node.pending:
                 self._drain()
         if node.stirred:

@@ -113,7 +113,7 @@ class Peer:
         """Take a verified certificate: what the peer may send from follows from it."""
         self.certificate, self.chain = certificate, chain
         for session in self.sessions():
-            session.last_pair = None
+            session.forget_usual()
         self.keys4 = frozenset(int(a) for a in certificate.addresses if a.version == 4)
         self.keys6 = frozenset(
             (int(a) >> 64, int(a) & (1 << 64) - 1) for a in certificate.addresses if a.version == 6

@@ -6,6 +6,8 @@ after three, and never in use before its first authenticated frame has arrived.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from cryptography.exceptions import InvalidTag
 
 from gossip import NodeId
@@ -48,6 +50,9 @@ class Session:
         "replay",
         "suite",
         "told_at",
+        "usual",
+        "usual_form",
+        "usual_least",
     )
 
     def __init__(
@@ -74,7 +79,12 @@ class Session:
         self.endpoint: Endpoint | None = None
         """Where the last authenticated frame came from directly."""
         self.last_pair: object = None
-        """The last inner (source, destination) that passed: a cache of one for the packet path."""
+        """The last inner (source, destination) that passed."""
+        self.usual: tuple[int, ...] = ()
+        """What the last packet that passed looked like, as `usual_form` reads it; a packet of at
+        least `usual_least` bytes that looks the same passes too."""
+        self.usual_form: Callable[[memoryview, int], tuple[int, ...]] = _nothing
+        self.usual_least = 1 << 24
         self.told_at = -1.0
         """When the node last looked at an arrival in this session."""
         self.received_bytes = 0
@@ -83,6 +93,11 @@ class Session:
         self._seal = suite.aead(keys.send)
         self._open = suite.aead(keys.receive)
         self._chacha = suite.little_endian
+
+    def forget_usual(self) -> None:
+        """What the peer may send has changed: check its next packet in full."""
+        self.last_pair = None
+        self.usual_least = 1 << 24
 
     @property
     def frames_sent(self) -> int:
@@ -142,3 +157,8 @@ class Session:
             raise RemoteError("decrypt") from None
         self.replay.commit(counter)
         return size
+
+
+def _nothing(plain: memoryview, offset: int) -> tuple[int, ...]:
+    """No packet has passed yet."""
+    return ()
