@@ -23,6 +23,9 @@ from gossip.timers import Timer
 MAX_HEALS: Final = 8
 """Dead members tried at a time."""
 
+MAX_PROVED: Final = 64
+"""Members known from disk whose state is asked for at a time."""
+
 MAX_SEEDS: Final = 64
 MAX_STRANGERS: Final = 1024
 
@@ -74,14 +77,32 @@ class Healer:
     def on_heal_timer(self, now: float) -> None:
         """Try as many of the dead as there are dead for each live member, at random."""
         core = self._core
+        fast = now < self._burst_until
         dead = core.members.in_state(MemberState.DEAD)
         due = min(float(MAX_HEALS), len(dead) / max(1, core.members.live))
         tries = int(due) + (core.rng.random() < due - int(due))
         for peer in core.rng.sample(dead, min(tries, len(dead))):
             core.send(peer.id, Ping(0), core.buddy_items(peer))
-        fast = now < self._burst_until
+        if fast:
+            self._prove([peer for peer in dead if not peer.condemned], now)
         pause = core.config.heal_burst_interval if fast else core.config.heal_interval
         core.timers.schedule(Timer.HEAL, now + pause * core.rng.uniform(0.75, 1.25))
+
+    def _prove(self, unproven: list[Peer], now: float) -> None:
+        """Those we know from disk: try some, and ask somebody how it sees more of them.
+
+        Others may know them to be alive with the very records that we hold, so that nothing but
+        the state that comes with a record can tell us.
+        """
+        core = self._core
+        turn = sorted(unproven, key=lambda peer: peer.asked_at)[:MAX_PROVED]
+        for peer in turn:
+            peer.asked_at = now
+        for peer in turn[:MAX_HEALS]:
+            core.send(peer.id, Ping(0))
+        partner = core.members.sample(1, core.rng)
+        if turn and partner:
+            core.send(partner[0], Want(tuple((RecordKind.MEMBER, peer.id) for peer in turn)))
 
     def met(self, sender: NodeId, sequence: int, now: float) -> None:
         """A message came from `sender`, whose MEMBER record has `sequence`: set things right.

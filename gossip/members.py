@@ -71,6 +71,8 @@ class Peer:
     suspected_at: float = 0.0
     failed_at: float = float("-inf")
     """When this node's own probe of it last failed."""
+    asked_at: float = float("-inf")
+    """When others were last asked whether it lives."""
     answered_at: float = float("-inf")
     """When it was last told where it stands here (rate limit)."""
 

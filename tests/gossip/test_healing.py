@@ -6,6 +6,7 @@ from gossip import messages
 from gossip.antientropy import Synchroniser
 from gossip.core import Core
 from gossip.healing import MAX_HEALS, Healer
+from gossip.ids import NodeId
 from gossip.members import MemberState, Peer
 from gossip.messages import Accusation, Buckets, Gossip, Ping, RecordItem, Records, Want
 from gossip.records import RecordKind
@@ -91,6 +92,32 @@ def test_tries_are_bounded_when_all_are_dead() -> None:
     kill(core, 500)
     healer_of(core).on_heal_timer(1.0)
     assert len(sent(core)) == MAX_HEALS
+
+
+def test_those_known_from_disk_are_tried_and_asked_for_in_turn() -> None:
+    core = core_of(100)
+    for peer in list(core.members)[1:]:
+        core.members.move(peer, MemberState.DEAD, 0.0)
+    healer = healer_of(core)
+    healer.begin_burst(0.0)
+    asked: dict[NodeId, bool] = {}
+    for now in (0.0, 1.0):
+        healer.on_heal_timer(now)
+        found = bodies(core)
+        wants = [body for _, body in found if isinstance(body, Want)]
+        assert len(found) <= 2 * MAX_HEALS + 1
+        assert len(wants) == 1
+        asked.update({node: True for _, node in wants[0].keys})
+    assert len(asked) == 99
+
+
+def test_the_condemned_are_not_asked_for() -> None:
+    core = core_of(10)
+    kill(core, 5)
+    healer = healer_of(core)
+    healer.begin_burst(0.0)
+    healer.on_heal_timer(0.0)
+    assert not [body for _, body in bodies(core) if isinstance(body, Want)]
 
 
 def test_a_burst_quickens_the_pace_for_a_while() -> None:

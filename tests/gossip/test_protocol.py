@@ -142,6 +142,20 @@ def test_a_node_that_kept_its_sequence_and_records_is_back_without_seeds() -> No
     assert cluster.run_until(cluster.converged, 5) is not None
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_some_that_restart_with_their_records_are_back_with_all_at_once(seed: int) -> None:
+    cluster = cluster_of(30, seed)
+    kept = {name: cluster.node(name).records() for name in (7, 8, 9)}
+    for name in kept:
+        cluster.crash(name)
+    cluster.run(25)
+    for name, held in kept.items():
+        cluster.start(name, [0, 1, 2], first=9)
+        cluster.node(name).restore(held, cluster.now)
+        cluster.pump(id_of(key_of(name)))
+    assert cluster.run_until(cluster.converged, 4) is not None
+
+
 def test_everybody_restarting_together_finds_together() -> None:
     cluster = cluster_of(10)
     kept = {name: cluster.node(name).records() for name in range(10)}
