@@ -41,8 +41,9 @@ from meshd.node.records import (
 from meshd.node.state import NodeState, OverlayTable
 from meshd.node.wire import Endpoint
 
-PUBLISH_INTERVAL = 5.0
-"""Least seconds between two node records of ours; the first correction may come at once."""
+PUBLISH_INTERVAL, PUBLISH_BURST = 5.0, 3.0
+"""Seconds between two node records of ours in the long run, and how many may come at once: what a
+node learns of itself right after its start is what lets others reach it."""
 REFLEXIVE_FRESH = 90.0
 """Seconds for which a peer's word on our endpoint counts."""
 MAX_REFLEXIVE_TOLD = 3
@@ -61,6 +62,7 @@ class Membership:
         table: OverlayTable,
         dialogue: Dialogue,
         handshakes: Handshakes,
+        now: float,
     ) -> None:
         self._state = state
         self._gossip = gossip
@@ -69,7 +71,7 @@ class Membership:
         self._dialogue = dialogue
         self._handshakes = handshakes
         self._published: tuple[Endpoint, ...] | None = None
-        self._published_at = -1e9
+        self._allowance, self._allowed_at = PUBLISH_BURST, now
         self._routes: dict[NodeId, tuple[str, ...]] = {}
 
     def start(self, records: Sequence[Record], now: float) -> None:
@@ -97,10 +99,12 @@ class Membership:
     def publish(self, now: float) -> None:
         """Sign and spread our node record, when our endpoints have changed."""
         endpoints = self._endpoints(now)
-        soon = now - self._published_at < PUBLISH_INTERVAL and self._published
-        if endpoints == self._published or soon:
+        since, self._allowed_at = now - self._allowed_at, now
+        self._allowance = min(PUBLISH_BURST, self._allowance + since / PUBLISH_INTERVAL)
+        if endpoints == self._published or self._allowance < 1:
             return
-        self._published, self._published_at = endpoints, now
+        self._published = endpoints
+        self._allowance -= 1
         flags = RELAYS if self._state.config.relays else 0
         record = NodeRecord(self._state.identity.static_public, endpoints, flags)
         self._gossip.publish(RecordKind.MEMBER, record.encode(), now)

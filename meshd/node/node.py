@@ -89,7 +89,7 @@ class Node:
             state, self._handshakes, self._gossip, self._relay, self.outbound, enroller
         )
         self._membership = Membership(
-            state, self._gossip, self._authority, self._table, self._dialogue, self._handshakes
+            state, self._gossip, self._authority, self._table, self._dialogue, self._handshakes, now
         )
         self._upkeep = Upkeep(state, self._handshakes, self._dialogue, self._relay, now)
         self._membership.start(records, now)

@@ -56,7 +56,7 @@ def test_a_refusal_is_counted_and_names_an_address_that_was_proven() -> None:
     finish(mesh, mesh.candidate(token, 50))
     late = finish(mesh, mesh.candidate(token, 51))
     assert alpha.node.state.auth_failures["invitation-used"] == 1
-    assert alpha.reasons(AuthFailure) == [AuthFailure("invitation-used", late.endpoint)]
+    assert alpha.told(AuthFailure) == [AuthFailure("invitation-used", late.endpoint)]
 
 
 def test_a_node_that_is_no_issuer_says_so() -> None:

@@ -393,7 +393,7 @@ def refused(certificate: bytes, key_seed: int, reason: str, mesh: Mesh) -> None:
     assert alpha.receive(forged(alpha, payload, mesh.founder.mesh_secret), STRANGER) == []
     assert alpha.drops[reason] == 1
     assert alpha.node.state.sessions == {}
-    assert alpha.reasons(AuthFailure) == [AuthFailure(reason, None)]
+    assert alpha.told(AuthFailure) == [AuthFailure(reason, None)]
     assert alpha.node.state.auth_failures[reason] == 1
 
 

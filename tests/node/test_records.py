@@ -6,6 +6,7 @@ from gossip.codec import encode
 from meshd.node.errors import RemoteError
 from meshd.node.records import (
     MAX_BODY,
+    MAX_CHAIN_BODY,
     MAX_ENDPOINTS,
     MAX_ROUTES,
     RELAYS,
@@ -84,6 +85,16 @@ def test_chains_and_routes_come_back() -> None:
     routes = ("10.0.0.0/8", "2001:db8::/32")
     assert decode_routes(encode_routes(routes)) == routes
     assert decode_routes(encode_routes(())) == ()
+
+
+def test_of_a_chain_that_does_not_fit_the_leaf_stays_or_nothing() -> None:
+    issuer = bytes(440)
+    for leaf, kept in ((bytes(500), 2), (bytes(900), 1)):
+        body = encode_chain([leaf, issuer])
+        assert body is not None
+        assert len(body) <= MAX_CHAIN_BODY
+        assert decode_chain(body) == (leaf, issuer)[:kept]
+    assert encode_chain([bytes(MAX_CHAIN_BODY), issuer]) is None
 
 
 def test_more_routes_than_a_record_holds_are_left_out() -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Network
 from random import Random
+from typing import TypeVar
 
 from gossip import GossipConfig, Record
 from gossip.records import decode as decode_record
@@ -39,11 +40,14 @@ QUIET = Conditions(latency_s=LATENCY, spread_s=0.0, jitter_s=0.0)
 
 CONFIG = NodeConfig(GossipConfig.lan(), vnet_header=False)
 
+Told = TypeVar("Told", bound=Output)
+
 PERSIST = (
     outputs.PersistSequence,
     outputs.PersistCounter,
     outputs.PersistInvitation,
     outputs.PersistLedger,
+    outputs.PersistTrust,
     outputs.PersistRecords,
 )
 
@@ -291,7 +295,7 @@ class Host:
         path = self.peer(other).path if self.ready(other) else None
         return "none" if path is None else path.kind.value
 
-    def reasons(self, kind: type[Output]) -> list[Output]:
+    def told(self, kind: type[Told]) -> list[Told]:
         """The events of one kind so far."""
         return [event for event in self.events if isinstance(event, kind)]
 
