@@ -266,7 +266,8 @@ class PathSet:
         """Probes to send now; call `sent` for each that leaves."""
         probes = []
         for path in self._paths.values():
-            if path.lapse(now):
+            misses = path.misses
+            if path.lapse(now) or path.misses > misses:
                 self.choose()
             if path.next_probe_at <= now and len(path.waiting) < 4:
                 checks_width = active and path is self.current and path.misses < 2
