@@ -42,6 +42,7 @@ class Upkeep:
         self._relay = relay
         self._fresh_until = now + FRESH_START
         self._ran_at = -1e9
+        self._connected = 0
         self._tokens = PROBE_BURST
         self.next_at = -1e9
         """When `run` has something to do."""
@@ -56,12 +57,13 @@ class Upkeep:
             return
         self._tokens = min(PROBE_BURST, self._tokens + (now - self._ran_at) * PROBE_RATE)
         self._ran_at = now
-        connected = sum(peer.current is not None for peer in self._state.peers.values())
+        peers = self._state.peers.values()
+        self._connected = sum(p.current is not None or p.attempt is not None for p in peers)
         due = now + MAX_INTERVAL
         for peer in list(self._state.peers.values()):
             if peer.certificate is None:
                 continue
-            self._sessions(peer, connected, now)
+            self._sessions(peer, now)
             if peer.attempt is not None or peer.current is not None:
                 due = min(due, self._ways(peer, now))
         self._handshakes.unproven.expire(now)
@@ -69,7 +71,7 @@ class Upkeep:
         pings = self._dialogue.expire_pings(now)
         self.next_at = max(now + MIN_INTERVAL, due if pings is None else min(due, pings))
 
-    def _sessions(self, peer: Peer, connected: int, now: float) -> None:
+    def _sessions(self, peer: Peer, now: float) -> None:
         fresh = peer.state == "dead" and now < self._fresh_until
         wanted = fresh or peer.state in ("alive", "suspect")
         for session in peer.sessions():
@@ -92,11 +94,11 @@ class Upkeep:
             lost = peer.path is None and now - peer.current.created_at > 3.0
             if wanted and (peer.current.wants_rekey(now) or lost):
                 self._handshakes.begin(peer, now)
-        elif attempt is None and (peer.packets or self._wants(peer, wanted, connected)):
-            self._handshakes.begin(peer, now)
+        elif attempt is None and (peer.packets or (wanted and self._has_room())):
+            self._connected += self._handshakes.begin(peer, now)
 
-    def _wants(self, peer: Peer, wanted: bool, connected: int) -> bool:
-        return wanted and peer.record is not None and connected < self._state.config.max_peers
+    def _has_room(self) -> bool:
+        return self._connected < self._state.config.max_peers
 
     def _ways(self, peer: Peer, now: float) -> float:
         """Relays and probes for one peer; when it needs something next."""
