@@ -311,9 +311,10 @@ class Inbound:
             if whole and count > 1:
                 tail = HEADER.unpack_from(buffer, last + base) if size - last > base + 16 else None
                 whole = tail == (kind, count - 1, count, flags, receiver, counter)
-                # Nor may those between have changed places.
-                indexes = buffer[start + 1 : last + base + 2 : segment]
-                whole = whole and indexes.tobytes() == _INDEXES[:count]
+                # Nor may those between have changed places, or be another frame's.
+                order = buffer[start + 1 : last + base + 2 : segment].tobytes()
+                low = buffer[start + 15 : last + base + 16 : segment].tobytes()
+                whole = whole and order == _INDEXES[:count] and low.count(low[0]) == count
             head = (count, flags, counter)
             if whole:
                 # The fast path: all segments of a frame lie here in order.
@@ -377,12 +378,7 @@ class Inbound:
         session.received_bytes += len(sealed)
         return size
 
-    def _entries(
-        self,
-        session: Session,
-        plain: memoryview,
-        receipt: Receipt,
-    ) -> None:
+    def _entries(self, session: Session, plain: memoryview, receipt: Receipt) -> None:
         packets, tun = receipt.packets, self._tun
         start, end, controls = 0, len(plain), 0
         pair: tuple[int, ...]
