@@ -519,6 +519,12 @@ def anchors(text: str) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in headings}
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_drawings_hold_no_semicolon_which_would_end_their_line(name: str) -> None:
+    drawings = re.findall(r"^```mermaid\n(.*?)^```$", text_of(name), re.M | re.S)
+    assert [drawing for drawing in drawings if ";" in drawing] == []
+
+
 def test_every_flow_is_drawn() -> None:
     flows = section("architecture", "## Four flows")
     assert flows.count("```mermaid") == 4
