@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -115,6 +116,22 @@ class Side:
             self.outbound.space[: len(packet)] = packet
             frames.append(kept(self.outbound.add(len(packet), now)))
         frames.append(kept(self.outbound.flush(now)))
+        return [frame for frame in frames if frame is not None]
+
+    def gather(self, packets: list[bytes], now: float = 0.0) -> list[Frame]:
+        """The same by the daemon's way: the frames of one turn, until no packet waits."""
+        waiting = deque(packets)
+
+        def read(view: memoryview) -> int:
+            if not waiting:
+                return 0
+            packet = waiting.popleft()
+            view[: len(packet)] = packet
+            return len(packet)
+
+        frames = []
+        while not (self.outbound.drained and not waiting):
+            frames.append(kept(self.outbound.gather(read, now)))
         return [frame for frame in frames if frame is not None]
 
     def receive(

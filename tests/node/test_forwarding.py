@@ -7,7 +7,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address
 import pytest
 
 from gossip import GossipConfig
-from meshd.node.forwarding import FRAME_FULL
+from meshd.node.forwarding import FRAME_FULL, GATHER_MAX
 from meshd.node.noise import AES256GCM, CHACHA20POLY1305, CipherSuite
 from meshd.node.peer import MAX_WAITING_PACKETS, Peer
 from meshd.node.session import REJECT_AFTER
@@ -167,6 +167,59 @@ def test_a_relayed_path_carries_its_prefix() -> None:
     assert frame.endpoint == STRANGER_AT
     assert all(datagram[:8] == path.prefix for datagram in datagrams)
     assert len(datagrams[0]) == path.segment
+
+
+# A turn of the daemon
+
+
+def test_a_turn_gathers_what_waits_into_the_same_frames() -> None:
+    one, other = couple(), couple()
+    alpha, beta = one
+    packets = [to_beta(alpha, beta, 1400, number) for number in range(50)]
+    packets += [plain(packet6(alpha.address6, beta.address6, bytes(99)))] * 9
+    packets[20:20] = [b"", to_beta(alpha, beta, 60_000), plain(bytes(30))]
+    gathered = alpha.gather(packets[:20] + packets[21:])
+    assert [frame.parts for frame in gathered] == [f.parts for f in other[0].send(*packets)]
+    assert alpha.outbound.drained
+    assert alpha.outbound.packets_taken == len(packets) - 1
+    assert alpha.outbound.bytes_taken == sum(map(len, packets))
+
+
+def test_a_turn_gathers_for_each_peer() -> None:
+    alpha, beta = couple()
+    _, other = add_gamma(alpha)
+    mine = to_beta(alpha, beta, 5)
+    frames = alpha.gather([mine, mine, other, mine, other, other])
+    assert [frame.endpoint for frame in frames] == [BETA_AT, STRANGER_AT, BETA_AT, STRANGER_AT]
+    received = [p for f in frames[::2] for p in beta.receive(datagrams_of(f), ALPHA_AT)]
+    assert received == [mine, mine, mine]
+
+
+def test_a_turn_is_bounded_while_packets_keep_coming() -> None:
+    alpha, beta = couple()
+    for packet in (to_beta(alpha, beta, 0), plain(bytes(30))):
+        reads = 0
+
+        def read(view: memoryview, packet: bytes = packet) -> int:
+            nonlocal reads
+            reads += 1
+            view[: len(packet)] = packet
+            return len(packet)
+
+        alpha.outbound.gather(read, 0.0)
+        assert reads == GATHER_MAX
+        assert not alpha.outbound.drained
+
+
+def test_a_packet_for_a_peer_without_a_session_does_not_hold_up_the_turn() -> None:
+    alpha, beta = couple()
+    gamma, other = add_gamma(alpha)
+    gamma.current = None
+    mine = to_beta(alpha, beta, 5)
+    frames = alpha.gather([mine, other, mine, other])
+    assert [p for f in frames for p in beta.receive(datagrams_of(f), ALPHA_AT)] == [mine, mine]
+    assert alpha.outbound.waiting is gamma
+    assert len(gamma.packets) == 2
 
 
 # Where it cannot go

@@ -321,13 +321,43 @@ def test_a_good_packet_does_not_open_the_door_for_the_next() -> None:
     assert alpha.dropped == {"source": 2}
 
 
-def test_a_new_certificate_is_asked_again() -> None:
+def test_packets_that_look_like_the_last_one_are_not_spoofed_either() -> None:
+    beta, alpha = spoofed()
+    good = offload((0, 0, 0, 0, 0, 0), packet4(beta.address4, alpha.address4, b"good"))
+    good6 = offload((0, 0, 0, 0, 0, 0), packet6(beta.address6, alpha.address6, b"good"))
+    for number in range(12, 20):  # every byte of both addresses
+        bad = bytearray(good)
+        bad[4 + 10 + number] ^= 1
+        frame = good + good + bytes(bad) + good
+        assert len(alpha.receive(sealed(beta, frame), BETA_AT)) == 3
+    for number in range(8, 40):
+        bad = bytearray(good6)
+        bad[4 + 10 + number] ^= 1
+        assert len(alpha.receive(sealed(beta, good6 + good6 + bytes(bad) + good6), BETA_AT)) == 3
+    assert alpha.dropped == {"source": 4 + 16, "destination": 4 + 16}
+
+
+def test_packets_that_look_like_the_last_one_are_still_whole() -> None:
+    beta, alpha = spoofed()
+    packet = packet4(beta.address4, alpha.address4)
+    good = offload((0, 0, 0, 0, 0, 0), packet)
+    assert len(alpha.receive(sealed(beta, good + good), BETA_AT)) == 2
+    for size in range(20):
+        short = offload((0, 0, 0, 0, 0, 0), packet[:size])
+        assert alpha.receive(sealed(beta, short + entry(PADDING, bytes(30))), BETA_AT) == []
+    assert alpha.dropped == {"malformed": 20}
+
+
+@pytest.mark.parametrize("kind", [PACKET, OFFLOAD])
+def test_a_new_certificate_is_asked_again(kind: int) -> None:
     beta, alpha = spoofed(LAN)
     packet = packet4(IPv4Address("10.1.0.1"), alpha.address4)
-    assert attempt(beta, alpha, packet)[0] == 1
+    frame = entry(kind, packet if kind == PACKET else plain(packet))
+    assert len(alpha.receive(sealed(beta, frame + frame), BETA_AT)) == 2
     narrower = member("beta", 2).certificate
     alpha.peer.certify(narrower, (narrower.der,))
-    assert attempt(beta, alpha, packet) == (0, {"source": 1})
+    assert alpha.receive(sealed(beta, frame), BETA_AT) == []
+    assert alpha.dropped == {"source": 1}
 
 
 def test_a_session_whose_certificate_is_not_known_yet_delivers_nothing() -> None:

@@ -78,7 +78,9 @@ def traffic(
     start = 0
     while start < len(packets):  # those that wait in the TUN together
         end = start + draw(st.integers(1, most))
-        datagrams += [d for f in alpha.send(*packets[start:end]) for d in datagrams_of(f)]
+        waiting = packets[start:end]
+        frames = alpha.gather(waiting) if draw(st.booleans()) else alpha.send(*waiting)
+        datagrams += [d for frame in frames for d in datagrams_of(frame)]
         start = end
     return alpha, beta, packets, datagrams, via
 
