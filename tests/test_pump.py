@@ -1,0 +1,304 @@
+"""The pump, between nodes on one side and devices made of Python on the other."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from collections.abc import AsyncIterator, Callable
+from random import Random
+
+import pytest
+
+from gossip.records import decode as decode_record
+from meshd.node import outputs
+from meshd.node.errors import LocalError
+from meshd.node.identity import Identity, join
+from meshd.node.node import Node
+from meshd.node.outputs import Output
+from meshd.node.relay import Channel
+from meshd.node.wire import RELAYED, Endpoint
+from meshd.pump import UDP_TURN, Pump
+from tests.devices import FakeTun, FakeUdp
+from tests.node.meshes import NOW, admit, make_key, make_mesh, make_reply
+from tests.node.virtual import CONFIG, packet
+
+ALPHA_AT: Endpoint = ("192.0.2.1", 443)
+BETA_AT: Endpoint = ("192.0.2.2", 443)
+PATIENCE = 5.0
+
+
+class Side:
+    """A node, its devices and its pump."""
+
+    def __init__(self, identity: Identity, at: Endpoint, records: tuple[bytes, ...] = ()) -> None:
+        now = asyncio.get_running_loop().time()
+        self.identity, self.at = identity, at
+        rng = Random(at[0])
+        self.node = Node(
+            identity,
+            CONFIG,
+            rng,
+            rng.randbytes,
+            now,
+            NOW,
+            1,
+            0,
+            [decode_record(r) for r in records],
+        )
+        self.node.set_local_endpoints([at], now)
+        self.sent: list[tuple[bytes, int, Endpoint]] = []
+        self.performed: list[Output] = []
+        self.failures: list[LocalError] = []
+        self.full = False
+        self.changed = asyncio.Event()
+        self.other: Side | None = None
+        self.tun = FakeTun(self.changed.set)
+        self.udp = FakeUdp(self.carry)
+        self.pump = Pump(self.node, self.tun, self.udp, self.perform, self.fail)
+
+    def carry(self, data: bytes, segment: int, endpoint: Endpoint) -> None:
+        self.sent.append((data, segment, endpoint))
+        if self.other is not None and endpoint == self.other.at:
+            self.other.udp.arrive(data, self.at, segment)
+        self.changed.set()
+
+    def perform(self, output: Output) -> None:
+        if self.full:
+            raise OSError("no space left on device")
+        self.performed.append(output)
+        self.changed.set()
+
+    def fail(self, error: LocalError) -> None:
+        self.failures.append(error)
+        self.changed.set()
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait until `condition`, tested whenever something was sent, written or performed."""
+
+        async def wait() -> None:
+            while not condition():
+                self.changed.clear()
+                await self.changed.wait()
+
+        await asyncio.wait_for(wait(), PATIENCE)
+
+    def close(self) -> None:
+        self.pump.stop()
+        self.tun.close()
+        self.udp.close()
+
+
+async def turns(count: int = 20) -> None:
+    """Let the loop go round."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+def ipv4(source: Side, destination: Side, text: bytes) -> bytes:
+    ends = source.identity.certificate.address4, destination.identity.certificate.address4
+    return packet(*ends, text)
+
+
+@pytest.fixture
+async def alpha() -> AsyncIterator[Side]:
+    side = Side(make_mesh(), ALPHA_AT)
+    yield side
+    side.close()
+
+
+@pytest.fixture
+async def beta(alpha: Side) -> AsyncIterator[Side]:
+    """A second node on the same wire, which knows alpha."""
+    first = alpha.identity
+    identity = join(
+        make_key(2), first.mesh.mesh_id, make_reply(first, admit(first, 2, "beta")), NOW
+    )
+    side = Side(identity, BETA_AT, tuple(record.encode() for record in alpha.node.records()))
+    alpha.other, side.other = side, alpha
+    yield side
+    side.close()
+
+
+async def connected(alpha: Side, beta: Side) -> None:
+    """Start both pumps; returns once each can send to the other."""
+    alpha.pump.start()
+    beta.pump.start()
+
+    def ready() -> bool:
+        now = asyncio.get_running_loop().time()
+        peers = [*alpha.node.state.peers.values(), *beta.node.state.peers.values()]
+        return len(peers) == 2 and all(peer.ready(now) for peer in peers)
+
+    await beta.until(ready)
+
+
+# Two nodes
+
+
+async def test_two_nodes_connect_and_packets_cross(alpha: Side, beta: Side) -> None:
+    await connected(alpha, beta)
+    there, back = ipv4(alpha, beta, b"there"), ipv4(beta, alpha, b"back" * 5000)
+    alpha.tun.give(there)
+    await beta.until(lambda: beta.tun.written == [there])
+    beta.tun.give(back)
+    await alpha.until(lambda: alpha.tun.written == [back])
+    assert (alpha.pump.packets_received, alpha.pump.bytes_received) == (1, len(back))
+    assert (alpha.node.outbound.packets_taken, alpha.node.outbound.bytes_taken) == (1, len(there))
+
+
+async def test_a_packet_begins_a_session_and_arrives(alpha: Side, beta: Side) -> None:
+    first = ipv4(beta, alpha, b"first")
+    alpha.pump.start()
+    beta.tun.give(first)
+    beta.pump.start()
+    await alpha.until(lambda: alpha.tun.written == [first])
+
+
+async def test_packets_that_wait_together_leave_in_one_send(alpha: Side, beta: Side) -> None:
+    await connected(alpha, beta)
+    packets = [ipv4(alpha, beta, b"%d" % number) for number in range(20)]
+    before = len(alpha.sent)
+    alpha.tun.give(*packets)
+    await beta.until(lambda: beta.tun.written == packets)
+    sizes = [len(data) for data, _, _ in alpha.sent[before:]]
+    assert sum(size > 200 for size in sizes) == 1
+
+
+async def test_what_the_kernel_refuses_is_counted(alpha: Side, beta: Side) -> None:
+    await connected(alpha, beta)
+    beta.tun.refusing = True
+    alpha.tun.give(ipv4(alpha, beta, b"lost"))
+    await beta.until(lambda: beta.node.state.drops["tun"] == 1)
+    assert beta.tun.written == []
+
+
+async def test_a_send_that_fails_is_told_to_the_node(alpha: Side, beta: Side) -> None:
+    await connected(alpha, beta)
+    (peer,) = alpha.node.state.peers.values()
+    path = peer.path
+    assert path is not None
+    alpha.udp.error = errno.EMSGSIZE
+    path.segment = 1432
+    alpha.tun.give(ipv4(alpha, beta, b"large"))
+    await turns()
+    assert alpha.node.state.drops["too-large"] == 1
+    assert path.segment == 1232
+    alpha.udp.error = errno.ENETUNREACH
+    alpha.tun.give(ipv4(alpha, beta, b"lost"))
+    await turns()
+    assert path.last_error == "Network is unreachable"
+
+
+async def test_relayed_datagrams_leave_as_they_came(alpha: Side, beta: Side) -> None:
+    await connected(alpha, beta)
+    relay = alpha.node.relay
+    (peer,) = alpha.node.state.peers.values()
+    peer_id = peer.id
+    relay._channels[7] = Channel((peer_id, peer_id), asyncio.get_running_loop().time())
+    head = bytes((RELAYED, 0, 0, 0)) + (7).to_bytes(4, "big")
+    batch = b"".join(head + bytes((number,)) * 92 for number in range(5))[:-10]
+    before = len(alpha.sent)
+    alpha.other = None
+    alpha.udp.arrive(batch, BETA_AT, 100)
+    await alpha.until(lambda: len(alpha.sent) > before)
+    assert (batch, 100, BETA_AT) in alpha.sent[before:]
+
+
+# What must be on disk
+
+
+def outputs_of(side: Side, *queued: Output) -> None:
+    side.node.drain()
+    side.node.state.outputs += queued
+
+
+async def test_outputs_are_carried_out_in_order(alpha: Side) -> None:
+    order: list[object] = []
+    alpha.udp.carry = lambda data, *_: order.append(data)
+    alpha.pump._perform = order.append
+    first, second = outputs.PersistCounter(1), outputs.PersistSequence(2)
+    outputs_of(
+        alpha,
+        outputs.SendDatagram(b"a", BETA_AT),
+        first,
+        outputs.SendDatagram(b"b", BETA_AT),
+        second,
+        outputs.SendDatagram(b"c", BETA_AT),
+    )
+    alpha.pump.settle()
+    assert order == [b"a", first, b"b", second, b"c"]
+
+
+async def test_a_write_that_fails_stops_what_rests_on_it(alpha: Side) -> None:
+    alpha.full = True
+    outputs_of(
+        alpha,
+        outputs.SendDatagram(b"before", BETA_AT),
+        outputs.PersistCounter(1),
+        outputs.SendDatagram(b"after", BETA_AT),
+    )
+    alpha.pump.settle()
+    assert [data for data, _, _ in alpha.sent] == [b"before"]
+    alpha.full = False
+    outputs_of(alpha, outputs.PersistCounter(2), outputs.SendDatagram(b"later", BETA_AT))
+    alpha.pump.settle()
+    assert [data for data, _, _ in alpha.sent] == [b"before", b"later"]
+
+
+# The loop
+
+
+async def test_the_timer_runs_the_node_when_it_asks(alpha: Side) -> None:
+    calls: list[float] = []
+    handle = alpha.node.handle_timer
+
+    def watch(now: float) -> None:
+        wakeup = alpha.node.next_wakeup()
+        assert wakeup is not None
+        assert wakeup.at <= now + 0.01
+        calls.append(now)
+        alpha.changed.set()
+        handle(now)
+
+    alpha.node.handle_timer = watch  # type: ignore[method-assign]
+    alpha.pump.start()
+    await alpha.until(lambda: len(calls) >= 2)
+
+
+async def test_a_stopped_pump_hears_nothing_more(alpha: Side, beta: Side) -> None:
+    await connected(alpha, beta)
+    await turns()
+    alpha.pump.stop()
+    sent, dropped = len(alpha.sent), alpha.node.state.drops.total()
+    alpha.tun.give(ipv4(alpha, beta, b"x"))
+    alpha.udp.arrive(b"\1" * 1200, BETA_AT)
+    await turns()
+    assert (len(alpha.sent), alpha.node.state.drops.total()) == (sent, dropped)
+
+
+async def test_a_tun_that_is_gone_is_told_once(alpha: Side) -> None:
+    alpha.pump.start()
+    alpha.tun.vanish()
+    await alpha.until(lambda: bool(alpha.failures))
+    await turns()
+    assert [str(error) for error in alpha.failures] == ["the interface test0 is gone"]
+
+
+async def test_one_turn_is_bounded(alpha: Side) -> None:
+    alpha.pump.start()
+    await turns()
+    for _ in range(3 * UDP_TURN):
+        alpha.udp.arrive(b"\x09", BETA_AT)
+    alpha.pump._on_udp(alpha.udp.sockets[0])
+    assert alpha.node.state.drops["unknown-kind"] == UDP_TURN
+    await turns()
+    assert alpha.node.state.drops["unknown-kind"] == 3 * UDP_TURN
+
+
+async def test_empty_datagrams_are_nothing(alpha: Side) -> None:
+    alpha.pump.start()
+    before = alpha.node.state.drops.copy()
+    alpha.udp.arrive(b"", BETA_AT)
+    alpha.udp.arrive(b"\x09", BETA_AT)
+    await turns()
+    assert alpha.node.state.drops - before == {"unknown-kind": 1}
