@@ -143,6 +143,16 @@ def test_a_replayed_frame_is_counted_and_not_delivered() -> None:
     assert beta.dropped == {"replay": 3}
 
 
+def test_late_segments_of_a_frame_that_was_opened_take_no_memory() -> None:
+    alpha, beta = couple()
+    packet = plain(packet4(alpha.address4, beta.address4, bytes(4000)))
+    datagrams = datagrams_of(alpha.send(packet)[0])
+    assert beta.receive(datagrams, ALPHA_AT) == [packet]
+    assert beta.receive_each(datagrams, ALPHA_AT) == []
+    assert beta.dropped == {"replay": len(datagrams)}
+    assert beta.state.budget.used == 0
+
+
 def test_a_flipped_bit_anywhere_delivers_nothing() -> None:
     alpha, beta = couple()
     [datagram] = datagrams_of(alpha.send(plain(packet4(alpha.address4, beta.address4, b"x")))[0])
