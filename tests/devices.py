@@ -1,16 +1,25 @@
-"""A TUN and UDP sockets that are made of Python: what the tests of pump and daemon stand on."""
+"""A TUN and UDP sockets that are made of Python, and nodes pumped between them."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 from collections import deque
 from collections.abc import Callable, Sequence
+from random import Random
 
+from gossip.records import decode as decode_record
 from meshd.host.tun import Tun
 from meshd.host.udp import UdpSockets
-from meshd.node.errors import HostError
+from meshd.node.errors import HostError, LocalError
+from meshd.node.identity import Identity, join
+from meshd.node.node import Node
+from meshd.node.outputs import Output
 from meshd.node.wire import Buffer, Endpoint
+from meshd.pump import Pump
+from tests.node.meshes import NOW, admit, make_key, make_mesh, make_reply
+from tests.node.virtual import CONFIG, packet
 
 Received = tuple[bytes, int, Endpoint]
 
@@ -112,3 +121,102 @@ class FakeUdp(UdpSockets):
     def close(self) -> None:
         self._other.close()
         super().close()
+
+
+ALPHA_AT: Endpoint = ("192.0.2.1", 443)
+BETA_AT: Endpoint = ("192.0.2.2", 443)
+PATIENCE = 5.0
+
+
+class Side:
+    """A node, its devices and its pump."""
+
+    def __init__(self, identity: Identity, at: Endpoint, records: tuple[bytes, ...] = ()) -> None:
+        now = asyncio.get_running_loop().time()
+        self.identity, self.at = identity, at
+        rng = Random(at[0])
+        self.node = Node(
+            identity,
+            CONFIG,
+            rng,
+            rng.randbytes,
+            now,
+            NOW,
+            1,
+            0,
+            [decode_record(r) for r in records],
+        )
+        self.node.set_local_endpoints([at], now)
+        self.sent: list[tuple[bytes, int, Endpoint]] = []
+        self.performed: list[Output] = []
+        self.failures: list[LocalError] = []
+        self.full = False
+        self.changed = asyncio.Event()
+        self.other: Side | None = None
+        self.tun = FakeTun(self.changed.set)
+        self.udp = FakeUdp(self.carry)
+        self.pump = Pump(self.node, self.tun, self.udp, self.perform, self.fail)
+
+    def carry(self, data: bytes, segment: int, endpoint: Endpoint) -> None:
+        self.sent.append((data, segment, endpoint))
+        if self.other is not None and endpoint == self.other.at:
+            self.other.udp.arrive(data, self.at, segment)
+        self.changed.set()
+
+    def perform(self, output: Output) -> None:
+        if self.full:
+            raise OSError("no space left on device")
+        self.performed.append(output)
+        self.changed.set()
+
+    def fail(self, error: LocalError) -> None:
+        self.failures.append(error)
+        self.changed.set()
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait until `condition`, tested whenever something was sent, written or performed."""
+
+        async def wait() -> None:
+            while not condition():
+                self.changed.clear()
+                await self.changed.wait()
+
+        await asyncio.wait_for(wait(), PATIENCE)
+
+    def close(self) -> None:
+        self.pump.stop()
+        self.tun.close()
+        self.udp.close()
+
+
+def founder() -> Side:
+    """The first node of a mesh."""
+    return Side(make_mesh(), ALPHA_AT)
+
+
+def neighbour(alpha: Side) -> Side:
+    """A second node on the same wire, which knows alpha."""
+    first = alpha.identity
+    reply = make_reply(first, admit(first, 2, "beta"))
+    identity = join(make_key(2), first.mesh.mesh_id, reply, NOW)
+    side = Side(identity, BETA_AT, tuple(record.encode() for record in alpha.node.records()))
+    alpha.other, side.other = side, alpha
+    return side
+
+
+async def connected(alpha: Side, beta: Side) -> None:
+    """Start both pumps; returns once each can send to the other."""
+    alpha.pump.start()
+    beta.pump.start()
+
+    def ready() -> bool:
+        now = asyncio.get_running_loop().time()
+        peers = [*alpha.node.state.peers.values(), *beta.node.state.peers.values()]
+        return len(peers) == 2 and all(peer.ready(now) for peer in peers)
+
+    await beta.until(ready)
+
+
+def ipv4(source: Side, destination: Side, text: bytes) -> bytes:
+    ends = source.identity.certificate.address4, destination.identity.certificate.address4
+    return packet(*ends, text)

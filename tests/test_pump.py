@@ -4,88 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import AsyncIterator, Callable
-from random import Random
+from collections.abc import AsyncIterator
 
 import pytest
 
-from gossip.records import decode as decode_record
 from meshd.node import outputs
-from meshd.node.errors import LocalError
-from meshd.node.identity import Identity, join
-from meshd.node.node import Node
 from meshd.node.outputs import Output
 from meshd.node.relay import Channel
-from meshd.node.wire import RELAYED, Endpoint
-from meshd.pump import UDP_TURN, Pump
-from tests.devices import FakeTun, FakeUdp
-from tests.node.meshes import NOW, admit, make_key, make_mesh, make_reply
-from tests.node.virtual import CONFIG, packet
-
-ALPHA_AT: Endpoint = ("192.0.2.1", 443)
-BETA_AT: Endpoint = ("192.0.2.2", 443)
-PATIENCE = 5.0
-
-
-class Side:
-    """A node, its devices and its pump."""
-
-    def __init__(self, identity: Identity, at: Endpoint, records: tuple[bytes, ...] = ()) -> None:
-        now = asyncio.get_running_loop().time()
-        self.identity, self.at = identity, at
-        rng = Random(at[0])
-        self.node = Node(
-            identity,
-            CONFIG,
-            rng,
-            rng.randbytes,
-            now,
-            NOW,
-            1,
-            0,
-            [decode_record(r) for r in records],
-        )
-        self.node.set_local_endpoints([at], now)
-        self.sent: list[tuple[bytes, int, Endpoint]] = []
-        self.performed: list[Output] = []
-        self.failures: list[LocalError] = []
-        self.full = False
-        self.changed = asyncio.Event()
-        self.other: Side | None = None
-        self.tun = FakeTun(self.changed.set)
-        self.udp = FakeUdp(self.carry)
-        self.pump = Pump(self.node, self.tun, self.udp, self.perform, self.fail)
-
-    def carry(self, data: bytes, segment: int, endpoint: Endpoint) -> None:
-        self.sent.append((data, segment, endpoint))
-        if self.other is not None and endpoint == self.other.at:
-            self.other.udp.arrive(data, self.at, segment)
-        self.changed.set()
-
-    def perform(self, output: Output) -> None:
-        if self.full:
-            raise OSError("no space left on device")
-        self.performed.append(output)
-        self.changed.set()
-
-    def fail(self, error: LocalError) -> None:
-        self.failures.append(error)
-        self.changed.set()
-
-    async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait until `condition`, tested whenever something was sent, written or performed."""
-
-        async def wait() -> None:
-            while not condition():
-                self.changed.clear()
-                await self.changed.wait()
-
-        await asyncio.wait_for(wait(), PATIENCE)
-
-    def close(self) -> None:
-        self.pump.stop()
-        self.tun.close()
-        self.udp.close()
+from meshd.node.wire import RELAYED
+from meshd.pump import UDP_TURN
+from tests.devices import BETA_AT, Side, connected, founder, ipv4, neighbour
 
 
 async def turns(count: int = 20) -> None:
@@ -94,42 +22,18 @@ async def turns(count: int = 20) -> None:
         await asyncio.sleep(0)
 
 
-def ipv4(source: Side, destination: Side, text: bytes) -> bytes:
-    ends = source.identity.certificate.address4, destination.identity.certificate.address4
-    return packet(*ends, text)
-
-
 @pytest.fixture
 async def alpha() -> AsyncIterator[Side]:
-    side = Side(make_mesh(), ALPHA_AT)
+    side = founder()
     yield side
     side.close()
 
 
 @pytest.fixture
 async def beta(alpha: Side) -> AsyncIterator[Side]:
-    """A second node on the same wire, which knows alpha."""
-    first = alpha.identity
-    identity = join(
-        make_key(2), first.mesh.mesh_id, make_reply(first, admit(first, 2, "beta")), NOW
-    )
-    side = Side(identity, BETA_AT, tuple(record.encode() for record in alpha.node.records()))
-    alpha.other, side.other = side, alpha
+    side = neighbour(alpha)
     yield side
     side.close()
-
-
-async def connected(alpha: Side, beta: Side) -> None:
-    """Start both pumps; returns once each can send to the other."""
-    alpha.pump.start()
-    beta.pump.start()
-
-    def ready() -> bool:
-        now = asyncio.get_running_loop().time()
-        peers = [*alpha.node.state.peers.values(), *beta.node.state.peers.values()]
-        return len(peers) == 2 and all(peer.ready(now) for peer in peers)
-
-    await beta.until(ready)
 
 
 # Two nodes
