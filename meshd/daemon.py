@@ -13,6 +13,7 @@ import signal
 import socket
 import time
 from collections.abc import Coroutine
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
 from gossip import DecodeError, GossipConfig, Record
@@ -68,6 +69,7 @@ class Daemon:
         self._notices: list[str] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._saving: asyncio.TimerHandle | None = None
+        self._watching: asyncio.TimerHandle | None = None
         self._routes: frozenset[str] = frozenset()
         self._routes_wanted: frozenset[str] = frozenset()
         self._routes_lock = asyncio.Lock()
@@ -81,6 +83,7 @@ class Daemon:
         self._notices += [*config.notices(self._identity.mesh), *self._auth_log.missing]
         self._notices += self._role_notices()
         with contextlib.ExitStack() as stack:
+            stack.callback(self._auth_log.close)
             listener = UnixListener(self._socket_path)
             stack.callback(listener.close)
             self._udp = UdpSockets.open(
@@ -105,6 +108,7 @@ class Daemon:
             )
             self._pump.start()
             stack.callback(self._pump.stop)
+            stack.callback(self._cancel)
             self._watch()
             self._start(self._resolve_bootstrap())
             self._signals()
@@ -113,8 +117,6 @@ class Daemon:
             gc.freeze()
             await self._serve_api(listener)
             self._close()
-            for task in self._tasks:
-                task.cancel()
         if self._failure is not None:
             raise self._failure
 
@@ -140,7 +142,7 @@ class Daemon:
             udp_segmentation="uso" in self._tun.offloads,
             endpoints=config.network.endpoints,
             max_peers=config.performance.max_peers,
-            routes=tuple(str(route) for route in self._identity.certificate.routes),
+            routes=tuple(map(str, self._offered_routes())),
         )
         node = Node(
             self._identity,
@@ -166,14 +168,24 @@ class Daemon:
                 records.append(decode_record(data))
         return records
 
+    def _offered_routes(self) -> list[IPv4Network | IPv6Network]:
+        """What the certificate grants, but for default routes: those wait for exits."""
+        return [route for route in self._identity.certificate.routes if route.prefixlen]
+
     def _role_notices(self) -> list[str]:
+        notices = []
         wanted = self._config.node_type
-        if wanted in ("access", *self._identity.certificate.roles):
-            return []
-        return [
-            f"node_type is {wanted}, but this node's certificate does not grant the role: invite "
-            f"it anew with `meshd invite --role {wanted}`"
-        ]
+        if wanted not in ("access", *self._identity.certificate.roles):
+            notices.append(
+                f"node_type is {wanted}, but this node's certificate does not grant the role: "
+                f"invite it anew with `meshd invite --role {wanted}`"
+            )
+        for version, name in ((4, "net.ipv4.ip_forward"), (6, "net.ipv6.conf.all.forwarding")):
+            switch = Path("/proc/sys", *name.split("."))
+            offers = any(route.version == version for route in self._offered_routes())
+            if offers and switch.exists() and switch.read_text().strip() == "0":
+                notices.append(f"this node offers routes but does not forward: sysctl {name}=1")
+        return notices
 
     async def _resolve_bootstrap(self) -> None:
         """Look up where to begin, again and again while nobody is reached: names move."""
@@ -219,7 +231,7 @@ class Daemon:
         endpoints = [(address, self._udp.port) for address in self._underlay_addresses()]
         self._node.set_local_endpoints(endpoints, loop.time())
         self._pump.settle()
-        loop.call_later(CLOCK_INTERVAL, self._watch)
+        self._watching = loop.call_later(CLOCK_INTERVAL, self._watch)
 
     def _underlay_addresses(self) -> list[str]:
         own = {str(address) for address in self._identity.certificate.addresses}
@@ -295,7 +307,9 @@ class Daemon:
             _log.warning("%s", error)
 
     def _save_records(self) -> None:
-        self._saving = None
+        if self._saving is not None:
+            self._saving.cancel()
+            self._saving = None
         try:
             self._storage.save_records([record.encode() for record in self._node.records()])
             self._backend.failing = None
@@ -328,8 +342,13 @@ class Daemon:
         """Say goodbye, and keep what was learnt."""
         self._node.close(asyncio.get_running_loop().time())
         self._pump.settle()
-        if self._saving is not None:
-            self._saving.cancel()
         self._save_records()
-        self._auth_log.close()
         _log.info("%s is down", self._identity.name)
+
+    def _cancel(self) -> None:
+        """Wait for nothing any more."""
+        for timer in (self._saving, self._watching):
+            if timer is not None:
+                timer.cancel()
+        for task in self._tasks:
+            task.cancel()

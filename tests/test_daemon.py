@@ -1,0 +1,381 @@
+"""The daemon on real loopback sockets and real files, with a TUN made of Python."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from meshd import enrol
+from meshd.commands.client import DaemonClient
+from meshd.config import Api, Config, Logging, Tun
+from meshd.daemon import Daemon, run
+from meshd.host.storage import Storage
+from meshd.host.udp import UdpSockets
+from meshd.node import outputs
+from meshd.node.errors import HostError, LocalError
+from meshd.node.identity import Identity
+from meshd.node.invitation import decode_token
+from tests.devices import FakeTun
+from tests.node.virtual import packet
+
+LOOPBACK = "127.0.0.1"
+PATIENCE = 20.0
+CONFIG = Config(listen_port=0, listen_address=LOOPBACK, api=Api(listen=None))
+
+
+@dataclass
+class Kernel:
+    """What the host would do: interfaces, addresses, routes."""
+
+    tuns: dict[str, FakeTun] = field(default_factory=dict)
+    configured: list[tuple[str, list[str], int]] = field(default_factory=list)
+    routes: list[tuple[str, str, list[str]]] = field(default_factory=list)
+    addresses: list[str] = field(default_factory=lambda: [LOOPBACK])
+    refuse_routes: bool = False
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def open(self, name: str, *, want_offloads: bool = True) -> FakeTun:
+        self.tuns[name] = FakeTun(self.changed.set, name)
+        return self.tuns[name]
+
+    async def configure(self, name: str, addresses: list[str], mtu: int) -> list[str]:
+        self.configured.append((name, addresses, mtu))
+        return ["the queue is short"]
+
+    async def add(self, name: str, prefixes: list[str]) -> list[str]:
+        if self.refuse_routes:
+            raise HostError("there is no interface")
+        self.routes.append(("add", name, prefixes))
+        self.changed.set()
+        return []
+
+    async def remove(self, name: str, prefixes: list[str]) -> None:
+        self.routes.append(("remove", name, prefixes))
+        self.changed.set()
+
+
+@pytest.fixture
+async def kernel(monkeypatch: pytest.MonkeyPatch) -> Kernel:
+    kernel = Kernel()
+    monkeypatch.setattr("meshd.daemon.Tun.open", kernel.open)
+    monkeypatch.setattr("meshd.daemon.netlink.configure_tun", kernel.configure)
+    monkeypatch.setattr("meshd.daemon.netlink.add_routes", kernel.add)
+    monkeypatch.setattr("meshd.daemon.netlink.remove_routes", kernel.remove)
+    monkeypatch.setattr("meshd.daemon.local_addresses", lambda: list(kernel.addresses))
+    monkeypatch.setattr("meshd.daemon.log.setup", lambda *_: [])
+    monkeypatch.setattr("meshd.daemon.gc.freeze", lambda: None)
+    return kernel
+
+
+class Running:
+    """A daemon in this loop, and a client of its socket beside the loop."""
+
+    def __init__(self, daemon: Daemon, socket_path: Path) -> None:
+        self.daemon = daemon
+        self._client = DaemonClient(socket_path)
+        self.ended = asyncio.get_running_loop().create_task(daemon.serve())
+
+    async def get(self, target: str) -> Any:
+        return await asyncio.to_thread(self._client.get, target)
+
+    async def post(self, target: str, **body: Any) -> Any:
+        return await asyncio.to_thread(self._client.post, target, body)
+
+    async def down(self) -> None:
+        await self.post("/v1/down")
+        await asyncio.wait_for(self.ended, PATIENCE)
+
+
+@dataclass
+class Place:
+    """One host's directories."""
+
+    root: Path
+    kernel: Kernel
+
+    @property
+    def storage(self) -> Storage:
+        return Storage(self.root / "certs", self.root / "state")
+
+    @property
+    def socket(self) -> Path:
+        return self.root / "meshd.sock"
+
+    def daemon(self, config: Config) -> Daemon:
+        storage = self.storage
+        config = replace(config, logging=Logging(auth_file=self.root / "auth.log"))
+        return Daemon(config, storage, storage.load_identity(time.time()), self.socket)
+
+    def init(self, name: str = "alpha") -> Identity:
+        cidr = IPv4Network("100.64.0.0/16")
+        return self.storage.create_mesh(name, "home", cidr, "aes256gcm", time.time(), os.urandom)
+
+    @asynccontextmanager
+    async def running(self, config: Config = CONFIG) -> AsyncIterator[Running]:
+        """The daemon, up; ended at the end if it was not before."""
+        running = Running(self.daemon(config), self.socket)
+        try:
+            await asyncio.sleep(0)
+            await running.get("/v1/status")
+            yield running
+        finally:
+            if not running.ended.done():
+                running.ended.cancel()
+                await asyncio.gather(running.ended, return_exceptions=True)
+
+
+@pytest.fixture
+def alpha(tmp_path: Path, kernel: Kernel) -> Place:
+    place = Place(tmp_path / "alpha", kernel)
+    place.root.mkdir()
+    place.init()
+    return place
+
+
+async def until(changed: asyncio.Event, condition: Callable[[], bool]) -> None:
+    async def wait() -> None:
+        while not condition():
+            changed.clear()
+            await changed.wait()
+
+    await asyncio.wait_for(wait(), PATIENCE)
+
+
+async def test_it_comes_up_answers_and_goes_down_leaving_nothing(
+    alpha: Place, kernel: Kernel
+) -> None:
+    async with alpha.running(replace(CONFIG, tun=Tun("mesh7", 1380))) as up:
+        status = await up.get("/v1/status")
+        identity = up.daemon._identity
+        assert status["self"]["name"] == "alpha"
+        assert status["peers"] == []
+        assert "the queue is short" in status["notices"]
+        assert any("virtio header" in notice for notice in status["notices"])
+        four, six = identity.certificate.addresses
+        assert kernel.configured == [("mesh7", [f"{four}/16", f"{six}/64"], 1380)]
+        assert up.daemon._node.state.local_endpoints == ((LOOPBACK, up.daemon._udp.port),)
+        port = up.daemon._udp.port
+        await up.down()
+    assert kernel.tuns["mesh7"].closed
+    assert not alpha.socket.exists()
+    with socket.socket(type=socket.SOCK_DGRAM) as again:
+        again.bind((LOOPBACK, port))
+
+
+async def test_two_hosts_become_a_mesh(alpha: Place, kernel: Kernel, tmp_path: Path) -> None:
+    beta = Place(tmp_path / "beta", kernel)
+    beta.root.mkdir()
+    async with alpha.running() as first:
+        token = decode_token((await first.post("/v1/invite", lifetime=600))["token"])
+        assert token.endpoints == ((LOOPBACK, first.daemon._udp.port),)
+        assert beta.storage.state.exists() is False
+        joined = await asyncio.to_thread(enrol.join, token, beta.storage, "beta", CONFIG)
+        async with beta.running(replace(CONFIG, tun=Tun("beta0"))) as second:
+            pong = await second.post("/v1/ping", peer="alpha", timeout=10)
+            assert pong["pong"]["name"] == "alpha"
+            ends = joined.certificate.address4, first.daemon._identity.certificate.address4
+            data = packet(*ends, b"from beta")
+            kernel.tuns["beta0"].give(data)
+            await until(kernel.changed, lambda: kernel.tuns["aegis0"].written == [data])
+            await second.down()
+        (peer,) = (await first.get("/v1/status"))["peers"]
+        assert (peer["name"], peer["state"], peer["path"]) == ("beta", "left", None)
+        await first.down()
+    assert len(alpha.storage.load_records()) == len(beta.storage.load_records()) == 4
+
+
+async def test_a_killed_daemon_goes_on_where_it_was(alpha: Place) -> None:
+    async with alpha.running() as up:
+        counted = up.daemon._node._handshakes.next_counter(0.0)
+        up.daemon._pump.settle()
+        (own,) = [r for r in up.daemon._node.records() if r.kind == 0]
+    storage = alpha.storage
+    assert storage.load_sequence(time.time()) > own.sequence
+    assert storage.load_handshake_counter() >= counted
+    async with alpha.running() as up:
+        (later,) = [r for r in up.daemon._node.records() if r.kind == 0]
+        assert later.sequence > own.sequence
+
+
+async def test_a_disk_that_fails_shows_in_health_and_stops_what_rests_on_it(
+    alpha: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with alpha.running() as up:
+        daemon = up.daemon
+
+        def refuse(*_: object) -> None:
+            raise LocalError("cannot write /var/lib/aegisray: No space left on device")
+
+        monkeypatch.setattr(daemon._storage, "save_handshake_counter", refuse)
+        sent: list[object] = []
+        monkeypatch.setattr(UdpSockets, "send", lambda _, *args: sent.append(args))
+        daemon._node.state.outputs += [
+            outputs.PersistCounter(1 << 62),
+            outputs.SendDatagram(b"x", (LOOPBACK, 9)),
+        ]
+        daemon._pump.settle()
+        assert sent == []
+        assert daemon._backend.health() == (
+            False,
+            "cannot write /var/lib/aegisray: No space left on device",
+        )
+        daemon._save_records()
+        assert daemon._backend.health() == (True, "healthy")
+
+
+async def test_a_tun_that_is_taken_away_ends_it_with_the_reason(
+    alpha: Place, kernel: Kernel
+) -> None:
+    async with alpha.running() as up:
+        kernel.tuns["aegis0"].vanish()
+        with pytest.raises(HostError, match="the interface aegis0 is gone"):
+            await asyncio.wait_for(up.ended, PATIENCE)
+    assert kernel.tuns["aegis0"].closed
+    assert not alpha.socket.exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_signals_stop_it_in_order(alpha: Place, number: int) -> None:
+    async with alpha.running() as up:
+        os.kill(os.getpid(), number)
+        await asyncio.wait_for(up.ended, PATIENCE)
+    assert len(alpha.storage.load_records()) == 2
+
+
+async def test_a_taken_api_port_is_an_error_and_everything_is_closed(
+    alpha: Place, kernel: Kernel
+) -> None:
+    with socket.socket() as taken:
+        taken.bind((LOOPBACK, 0))
+        taken.listen()
+        config = replace(CONFIG, api=Api(listen=taken.getsockname()))
+        with pytest.raises(HostError):
+            await alpha.daemon(config).serve()
+    assert kernel.tuns["aegis0"].closed
+    assert not alpha.socket.exists()
+
+
+async def test_a_second_daemon_on_the_same_socket_is_refused(alpha: Place) -> None:
+    async with alpha.running() as first:
+        with pytest.raises(LocalError, match=str(alpha.socket)):
+            await alpha.daemon(CONFIG).serve()
+        assert (await first.get("/v1/status"))["self"]["name"] == "alpha"
+
+
+async def test_roles_that_the_certificate_lacks_are_noticed(alpha: Place) -> None:
+    async with alpha.running(replace(CONFIG, node_type="relay")) as up:
+        notices = (await up.get("/v1/status"))["notices"]
+        assert any("meshd invite --role relay" in notice for notice in notices)
+
+
+async def test_bootstrap_names_are_looked_up(alpha: Place) -> None:
+    config = replace(CONFIG, bootstrap=((LOOPBACK, 7), ("no-such-name.invalid", 8)))
+    async with alpha.running(config) as up:
+        for _ in range(1000):
+            if up.daemon._node.state.bootstrap:
+                break
+            await asyncio.sleep(0.01)
+        assert up.daemon._node.state.bootstrap == ((LOOPBACK, 7),)
+
+
+async def test_the_kernels_routes_follow_those_on_offer(alpha: Place, kernel: Kernel) -> None:
+    async with alpha.running() as up:
+        perform = up.daemon._perform
+        perform(outputs.RoutesChanged(("10.0.0.0/8", "fd00::/8")))
+        await until(kernel.changed, lambda: len(kernel.routes) >= 2)
+        assert kernel.routes[-1] == ("add", "aegis0", ["10.0.0.0/8", "fd00::/8"])
+        perform(outputs.RoutesChanged(("10.0.0.0/8",)))
+        perform(outputs.RoutesChanged(("10.0.0.0/8", "11.0.0.0/8")))
+        await until(kernel.changed, lambda: len(kernel.routes) >= 4)
+        assert kernel.routes[-2:] == [
+            ("remove", "aegis0", ["fd00::/8"]),
+            ("add", "aegis0", ["11.0.0.0/8"]),
+        ]
+
+
+async def test_routes_that_are_refused_are_told_and_not_fatal(
+    alpha: Place, kernel: Kernel, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with alpha.running() as up:
+        kernel.refuse_routes = True
+        with caplog.at_level(logging.WARNING):
+            up.daemon._perform(outputs.RoutesChanged(("10.0.0.0/8",)))
+            await until(kernel.changed, lambda: bool(kernel.routes))
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        assert "there is no interface" in caplog.text
+        assert (await up.get("/v1/status"))["self"]["name"] == "alpha"
+
+
+async def test_failures_to_authenticate_are_logged_with_proven_addresses_only(
+    alpha: Place,
+) -> None:
+    file = alpha.root / "auth.log"
+    async with alpha.running() as up:
+        perform = up.daemon._perform
+        perform(outputs.AuthFailure("certificate-expired", None))
+        perform(outputs.AuthFailure("invitation-used", ("192.0.2.7", 5)))
+        perform(outputs.AuthFailure("handshake-static", None))
+    lines = file.read_text().splitlines()
+    assert len(lines) == 3
+    assert "192.0.2.7" not in lines[0] + lines[2]
+    assert lines[1].endswith("(invitation-used) from 192.0.2.7")
+    assert len({line.split(": ", 1)[1].split(" (")[0] for line in lines}) == 3
+
+
+async def test_addresses_that_come_and_go_are_told(alpha: Place, kernel: Kernel) -> None:
+    async with alpha.running() as up:
+        own = [str(address) for address in up.daemon._identity.certificate.addresses]
+        kernel.addresses = ["192.0.2.1", *own, "2001:db8::1"]
+        up.daemon._watch()
+        port = up.daemon._udp.port
+        assert up.daemon._node.state.local_endpoints == (("192.0.2.1", port), ("2001:db8::1", port))
+        assert up.daemon._own_endpoints() == (("192.0.2.1", port), ("2001:db8::1", port))
+
+
+async def test_damaged_state_is_set_aside_told_and_made_again(alpha: Place) -> None:
+    async with alpha.running() as up:
+        await up.down()
+    (alpha.root / "state" / "records").write_bytes(b"damaged")
+    (alpha.root / "state" / "sequence").write_bytes(b"damaged")
+    async with alpha.running() as up:
+        notices = (await up.get("/v1/status"))["notices"]
+        assert sum("damaged" in notice for notice in notices) == 2
+        assert len(up.daemon._node.records()) == 2
+
+
+def test_run_holds_the_state_and_loads_the_identity(
+    alpha: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served: list[str] = []
+
+    async def serve(daemon: Daemon) -> None:
+        served.append(daemon._identity.name)
+
+    monkeypatch.setattr(Daemon, "serve", serve)
+    storage = alpha.storage
+    assert run(CONFIG, storage, alpha.socket) == 0
+    assert served == ["alpha"]
+    with pytest.raises(LocalError, match="another meshd"):
+        run(CONFIG, alpha.storage, alpha.socket)
+    storage.unlock()
+
+
+def test_run_without_a_sound_identity_says_what_is_wrong(alpha: Place) -> None:
+    (alpha.root / "certs" / "node.key").chmod(0o644)
+    storage = alpha.storage
+    with pytest.raises(LocalError, match=r"node\.key"):
+        run(CONFIG, storage, alpha.socket)
+    storage.unlock()
