@@ -160,8 +160,12 @@ def test_any_bytes_are_a_record_or_refused(data: bytes) -> None:
     st.lists(st.binary(max_size=300), min_size=1, max_size=3),
     st.lists(st.text(max_size=43), max_size=64),
 )
-def test_chains_and_routes_come_back(chain: list[bytes], routes: list[str]) -> None:
+def test_chains_and_routes_come_back_as_far_as_they_fit(
+    chain: list[bytes], routes: list[str]
+) -> None:
     encoded = encode_chain(chain)
     assert encoded is not None
     assert decode_chain(encoded) == tuple(chain)
-    assert decode_routes(encode_routes(routes)) == tuple(routes)
+    kept = decode_routes(encode_routes(routes))
+    assert kept == tuple(routes[: len(kept)])
+    assert len(kept) == len(routes) or len(encode(routes)) > 900
