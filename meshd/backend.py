@@ -107,6 +107,11 @@ class NodeBackend:
         }
         drops = dict(state.drops)
         drops.pop("multicast", None)
+        for session in state.sessions.values():
+            for reason, count in session.reassembler.statistics().dropped.items():
+                drops[f"reassembly-{reason}"] = drops.get(f"reassembly-{reason}", 0) + count
+        for reason, count in gossip.refused.items():
+            drops[f"gossip-{reason}"] = count
         return Statistics(
             version=__version__,
             connected_peers=sum(peer.ready(now) for peer in state.members()),

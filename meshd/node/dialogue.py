@@ -5,6 +5,7 @@ Sends control messages (or keeps them until there is a session) and acts on thos
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 from gossip import GossipError, GossipProtocol, NodeId
@@ -12,14 +13,16 @@ from meshd.node import control
 from meshd.node.control import Control, decode_control, encode_control
 from meshd.node.enroller import Enroller
 from meshd.node.errors import RemoteError
-from meshd.node.forwarding import Arrival, Outbound
 from meshd.node.handshaking import Handshakes
+from meshd.node.inbound import Arrival
+from meshd.node.outbound import Outbound
 from meshd.node.outputs import PeerChanged, Pong, SendFrame
 from meshd.node.paths import DueProbe, Path, PathKind
 from meshd.node.peer import Peer
 from meshd.node.relay import Relay
 from meshd.node.session import Session
 from meshd.node.state import NodeState
+from meshd.node.unproven import MAX_REQUESTS
 from meshd.node.wire import BASE_SEGMENT, TAG_SIZE, Endpoint, format_endpoint
 
 HEARD_INTERVAL = 0.5
@@ -59,7 +62,8 @@ class Dialogue:
         self._relay = relay
         self._outbound = outbound
         self._enroller = enroller
-        self._channels: dict[int, tuple[Peer, Path]] = {}
+        self._channels: dict[int, list[Path]] = {}
+        """By number, which is the relay's choice: two relays may choose the same."""
         self._pings: list[PendingPing] = []
         self.touched = False
         """Set when something is due at once; the node clears it."""
@@ -217,6 +221,9 @@ class Dialogue:
         path = arrival.via or Path(PathKind.DIRECT, arrival.source, segment=BASE_SEGMENT)
         match decode_control(arrival.control):
             case control.Enrol(request) if unproven.invitation is not None:
+                unproven.requests += 1
+                if unproven.requests > MAX_REQUESTS:
+                    raise RemoteError("invitation-requests")
                 invitations = self._handshakes.invitations
                 source = arrival.source if arrival.via is None else None
                 reply = self._enroller.admit(unproven, invitations, request, source, now)
@@ -230,10 +237,8 @@ class Dialogue:
     def _act(self, peer: Peer, message: Control, path: Path, arrival: Arrival, now: float) -> None:
         match message:
             case control.Gossip(payload):
-                try:
+                with suppress(GossipError):  # counted in its own statistics
                     self._gossip.receive(payload, peer.id, now)
-                except GossipError as error:
-                    raise RemoteError(f"gossip-{error.reason}") from None
             case control.Probe(nonce, _):
                 observed = arrival.source if arrival.via is None else None
                 self.send(peer, control.ProbeAck(nonce, observed), now, path)
@@ -311,9 +316,7 @@ class Dialogue:
         if target is None or way is None or way.kind is not PathKind.DIRECT or target is relay:
             return
         path = target.paths.relayed(relay.id, channel, way.endpoint, now)
-        if len(self._channels) >= MAX_CHANNELS:
-            self._forget_channels()
-        self._channels[channel] = (target, path)
+        self._keep_channel(channel, path)
         self.touched = True
         if target.current is None:
             if target.attempt is None:
@@ -326,21 +329,26 @@ class Dialogue:
         if peer is not None and peer.path is None:
             peer.last_error = f"{relay.name} cannot relay to it"
 
-    def _forget_channels(self) -> None:
-        self._channels = {
-            number: (peer, path)
-            for number, (peer, path) in self._channels.items()
-            if any(kept is path for kept in peer.paths)
-        }
-        while len(self._channels) >= MAX_CHANNELS:
-            del self._channels[next(iter(self._channels))]
+    def _keep_channel(self, number: int, path: Path) -> None:
+        if len(self._channels) >= MAX_CHANNELS:
+            used = [path for peer in self._state.peers.values() for path in peer.paths]
+            kept = [
+                (other, paths)
+                for other, paths in self._channels.items()
+                if any(path is way for path in paths for way in used)
+            ]
+            self._channels = dict(kept[-MAX_CHANNELS // 2 :])
+        others = [p for p in self._channels.get(number, ()) if p.relay != path.relay]
+        self._channels[number] = [*others[-3:], path]
 
     def channel(self, number: int, source: Endpoint) -> Path | None:
         """The relayed path of a channel, when `source` is a proven endpoint of its relay."""
-        _, path = self._channels.get(number, (None, None))
-        relay = self._state.peers.get(path.relay) if path and path.relay else None
-        direct = relay.paths.direct(source) if relay is not None else None
-        return path if direct is not None and direct.valid else None
+        for path in self._channels.get(number, ()):
+            relay = self._state.peers.get(path.relay) if path.relay is not None else None
+            direct = relay.paths.direct(source) if relay is not None else None
+            if direct is not None and direct.valid:
+                return path
+        return None
 
     # Pings of a person's
 

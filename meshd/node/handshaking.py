@@ -291,6 +291,11 @@ class Handshakes:
         """Close a session and free what it holds."""
         self._state.sessions.pop(session.local_index, None)
         session.reassembler.close()
+        for reason, count in session.reassembler.statistics().dropped.items():
+            self._state.drops[f"reassembly-{reason}"] += count
+        peer = self._state.peers.get(session.peer) if session.peer is not None else None
+        if peer is not None:
+            peer.rx_bytes += session.received_bytes
 
     # Finishing
 

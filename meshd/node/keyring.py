@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from hashlib import blake2s
 from hmac import compare_digest
 
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InternalError, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -100,7 +100,7 @@ def read_key(data: bytes, path: str) -> Ed25519PrivateKey:
     """The inverse of `write_key`. Raises LocalError."""
     try:
         key = load_pem_private_key(data, None)
-    except (ValueError, TypeError, UnsupportedAlgorithm):
+    except (ValueError, TypeError, UnsupportedAlgorithm, InternalError):
         raise _damaged(path, "not an unencrypted private key in PEM") from None
     if not isinstance(key, Ed25519PrivateKey):
         raise _damaged(path, "not an Ed25519 key")

@@ -18,17 +18,18 @@ from meshd.node.authority import MeshAuthority
 from meshd.node.dialogue import Dialogue
 from meshd.node.enroller import Enroller
 from meshd.node.errors import RemoteError
-from meshd.node.forwarding import Inbound, Outbound
 from meshd.node.handshaking import Handshakes
 from meshd.node.identity import Identity
+from meshd.node.inbound import Inbound
 from meshd.node.invitation import Invitation
 from meshd.node.membership import Membership
+from meshd.node.outbound import Outbound
 from meshd.node.outputs import ForwardBatch, Output
 from meshd.node.paths import Path
-from meshd.node.peer import Peer
+from meshd.node.peer import Key, Peer
 from meshd.node.reassembly import ByteBudget
 from meshd.node.relay import Relay, runs
-from meshd.node.state import Key, NodeConfig, NodeState, OverlayTable
+from meshd.node.state import NodeConfig, NodeState, OverlayTable
 from meshd.node.upkeep import Upkeep
 from meshd.node.wire import (
     DATA,
@@ -189,7 +190,7 @@ class Node:
             try:
                 self._dialogue.take(arrival, now)
             except RemoteError as error:
-                self._state.drops[error.reason] += 1
+                self._handshakes.refused(error, arrival.source)
         self._settle(now)
 
     def connect_waiting(self, now: float) -> None:

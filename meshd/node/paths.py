@@ -123,6 +123,7 @@ class Path:
 
     def narrow(self, now: float) -> None:
         """Segments of this size are lost: back to what every path carries, look again later."""
+        self.width_tries = 0
         self.segment = BASE_SEGMENT
         self.width_search_at = now + WIDTH_AGAIN
         self.widths = list(WIDTHS6 if ":" in self.endpoint[0] else WIDTHS4)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network
 from random import Random
 
 from gossip import NodeId
@@ -33,6 +35,23 @@ class Attempt:
     started_at: float
     next_at: float
     relays_asked: bool = False
+
+
+Key = int | tuple[int, int]
+"""An overlay or inner address: IPv4 as one integer, IPv6 as two halves of 64 bits."""
+
+
+def covered(address: Key, routes: Sequence[IPv4Network | IPv6Network]) -> bool:
+    """Whether one of `routes` holds `address`."""
+    if isinstance(address, tuple):
+        version, value = 6, address[0] << 64 | address[1]
+    else:
+        version, value = 4, address
+    for route in routes:
+        shift = route.max_prefixlen - route.prefixlen
+        if route.version == version and int(route.network_address) >> shift == value >> shift:
+            return True
+    return False
 
 
 class Peer:
@@ -119,18 +138,11 @@ class Peer:
             (int(a) >> 64, int(a) & (1 << 64) - 1) for a in certificate.addresses if a.version == 6
         )
 
-    def may_send_from(self, source: int | tuple[int, int]) -> bool:
+    def may_send_from(self, source: Key) -> bool:
         """Whether the certificate grants a route that holds `source`, and a host can have it."""
         if self.certificate is None or _martian(source):
             return False
-        version, value = (
-            (4, source) if isinstance(source, int) else (6, source[0] << 64 | source[1])
-        )
-        for route in self.certificate.routes:
-            shift = route.max_prefixlen - route.prefixlen
-            if route.version == version and int(route.network_address) >> shift == value >> shift:
-                return True
-        return False
+        return covered(source, self.certificate.routes)
 
     def sessions(self) -> list[Session]:
         """All sessions, the current one first."""

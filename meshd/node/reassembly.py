@@ -119,6 +119,7 @@ class Reassembler:
         Returns the joined sealed frame once it is whole, else None. What is wrong is dropped and
         counted, never raised.
         """
+        self.expire(now)
         size = len(piece)
         if not (0 <= index < count <= MAX_SEGMENTS and size):
             self._dropped["malformed"] += 1
@@ -126,7 +127,6 @@ class Reassembler:
         if count == 1:
             self._joined += 1
             return bytes(piece)
-        self.expire(now)
         partial = self._partials.get(counter) or _Partial(count, now)
         if len(partial.pieces) == count and partial.pieces[index] is not None:
             self._duplicates += 1

@@ -24,8 +24,8 @@ MAX_BODY = 168
 """Bytes of a node record's body, so that the signed record stays within 300."""
 MAX_ENDPOINTS = 12
 MAX_ROUTES = 64
-MAX_CHAIN_BODY = MAX_RECORD_SIZE - OVERHEAD
-"""Bytes of a certificate record's body."""
+MAX_RECORD_BODY = MAX_RECORD_SIZE - OVERHEAD
+"""Bytes of a certificate or routes record's body: about 50 routes of IPv4, or 40 of IPv6."""
 
 RELAYS = 1
 """Flag: this node relays for members of its mesh."""
@@ -74,7 +74,7 @@ def encode_chain(chain: Sequence[bytes]) -> bytes | None:
     where not even that does. What is left out is told in handshakes."""
     for part in (chain, chain[:1]):
         body = encode(list(part))
-        if len(body) <= MAX_CHAIN_BODY:
+        if len(body) <= MAX_RECORD_BODY:
             return body
     return None
 
@@ -90,8 +90,11 @@ def decode_chain(body: bytes) -> tuple[bytes, ...]:
 
 
 def encode_routes(prefixes: Sequence[str]) -> bytes:
-    """A routes record's body."""
-    return encode(list(prefixes[:MAX_ROUTES]))
+    """A routes record's body; prefixes that do not fit are left out, the last first."""
+    listed = list(prefixes[:MAX_ROUTES])
+    while len(body := encode(listed)) > MAX_RECORD_BODY:
+        listed.pop()
+    return body
 
 
 def decode_routes(body: bytes) -> tuple[str, ...]:

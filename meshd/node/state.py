@@ -11,16 +11,13 @@ from random import Random
 from gossip import GossipConfig, NodeId
 from meshd.node.identity import Identity
 from meshd.node.outputs import Output
-from meshd.node.peer import Peer
+from meshd.node.peer import Key, Peer
 from meshd.node.reassembly import ByteBudget
 from meshd.node.session import Session
 from meshd.node.wire import Endpoint
 
 MAX_RESOLVED = 4096
 """Destinations whose route is remembered."""
-
-Key = int | tuple[int, int]
-"""An overlay address: IPv4 as one integer, IPv6 as two halves of 64 bits."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,8 @@ MAX_OF_INVITATION = 4
 """Those of them that came with one invitation: one node is to use it, and may try again."""
 UNPROVEN_FOR = 20.0
 """Seconds that one may stay unproven."""
+MAX_REQUESTS = 4
+"""Certificate requests answered in one session: answers get lost, and issuing writes to disk."""
 MAX_COUNTERS = 1024
 """Static keys whose last handshake counter is remembered."""
 
@@ -36,6 +38,8 @@ class Unproven:
     static: bytes
     payload: MemberPayload | None
     invitation: Invitation | None
+    requests: int = 0
+    """Certificate requests answered."""
 
 
 class UnprovenSessions:

@@ -54,6 +54,10 @@ ENTRY_SIZE = ENTRY.size
 PACKET, OFFLOAD, CONTROL, PADDING = 0, 1, 2, 3
 MAX_ENTRY = (1 << 24) - 1
 
+MAX_PACKET = 65_600
+"""Bytes that one read of a TUN may bring, and the plaintext of the largest frame: 64 KB and a
+virtio header."""
+
 MAX_SEGMENTS = 128
 """Segments of a frame: the kernel's UDP_MAX_SEGMENTS (include/linux/udp.h)."""
 

@@ -11,17 +11,18 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from random import Random
 
 from gossip import GossipConfig
-from meshd.node.forwarding import Inbound, Outbound
 from meshd.node.grants import Grants
 from meshd.node.handshake import TransportKeys
 from meshd.node.identity import Identity, join
+from meshd.node.inbound import Inbound
 from meshd.node.noise import AES256GCM, CipherSuite
+from meshd.node.outbound import Outbound
 from meshd.node.paths import Path
-from meshd.node.peer import Peer
+from meshd.node.peer import Key, Peer
 from meshd.node.reassembly import ByteBudget
 from meshd.node.segmentation import finish_checksum
 from meshd.node.session import Session
-from meshd.node.state import Key, NodeConfig, NodeState, OverlayTable
+from meshd.node.state import NodeConfig, NodeState, OverlayTable
 from meshd.node.wire import Buffer, Endpoint, Frame
 from tests.node.meshes import NOW, admit, bytes_of, make_key, make_mesh, make_reply
 

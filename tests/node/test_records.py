@@ -6,8 +6,8 @@ from gossip.codec import encode
 from meshd.node.errors import RemoteError
 from meshd.node.records import (
     MAX_BODY,
-    MAX_CHAIN_BODY,
     MAX_ENDPOINTS,
+    MAX_RECORD_BODY,
     MAX_ROUTES,
     RELAYS,
     NodeRecord,
@@ -92,9 +92,9 @@ def test_of_a_chain_that_does_not_fit_the_leaf_stays_or_nothing() -> None:
     for leaf, kept in ((bytes(500), 2), (bytes(900), 1)):
         body = encode_chain([leaf, issuer])
         assert body is not None
-        assert len(body) <= MAX_CHAIN_BODY
+        assert len(body) <= MAX_RECORD_BODY
         assert decode_chain(body) == (leaf, issuer)[:kept]
-    assert encode_chain([bytes(MAX_CHAIN_BODY), issuer]) is None
+    assert encode_chain([bytes(MAX_RECORD_BODY), issuer]) is None
 
 
 def test_more_routes_than_a_record_holds_are_left_out() -> None:

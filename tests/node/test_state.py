@@ -6,9 +6,9 @@ from random import Random
 import pytest
 
 from gossip import NodeId
-from meshd.node.peer import Peer
+from meshd.node.peer import Key, Peer
 from meshd.node.session import Session
-from meshd.node.state import MAX_RESOLVED, Key, OverlayTable
+from meshd.node.state import MAX_RESOLVED, OverlayTable
 from tests.node.couples import couple, founder, key_of, make_peer, make_state, member
 
 ALPHA, BETA, GAMMA = (NodeId(letter * 16) for letter in (b"a", b"b", b"c"))

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gossip import GossipConfig
-from meshd.node.forwarding import MAX_CONTROLS
+from meshd.node.inbound import MAX_CONTROLS
 from meshd.node.noise import AES256GCM, CHACHA20POLY1305
 from meshd.node.paths import Path, PathKind
 from meshd.node.state import NodeConfig

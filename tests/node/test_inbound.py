@@ -8,7 +8,6 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 import pytest
 
 from gossip import GossipConfig
-from meshd.node.forwarding import MAX_READ
 from meshd.node.paths import Path, PathKind
 from meshd.node.reassembly import MAX_AGE
 from meshd.node.session import REJECT_AFTER
@@ -16,6 +15,7 @@ from meshd.node.state import NodeConfig
 from meshd.node.wire import (
     DATA,
     HEADER,
+    MAX_PACKET,
     OFFLOAD,
     PACKET,
     PADDING,
@@ -211,7 +211,7 @@ def test_datagrams_too_short_for_a_header_are_counted_whatever_they_hold(segment
 def test_a_frame_larger_than_any_send_is_not_delivered() -> None:
     alpha, beta = couple()
     packet = plain(packet4(alpha.address4, beta.address4, bytes(100_000)[:65_000]))
-    huge = entry(OFFLOAD, packet) + entry(PADDING, bytes(MAX_READ))
+    huge = entry(OFFLOAD, packet) + entry(PADDING, bytes(MAX_PACKET))
     datagrams = sealed(alpha, huge)
     assert beta.receive_each(datagrams, ALPHA_AT) == []
     assert beta.dropped == {"oversize": 1}
