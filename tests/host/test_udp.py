@@ -117,8 +117,8 @@ def test_nothing_waiting_is_none(sockets: UdpSockets) -> None:
 @pytest.mark.parametrize("family", ["ipv4", "ipv6"])
 def test_a_family_can_be_missing(family: str) -> None:
     only_six = family == "ipv4"
-    options = {"want_ipv4": not only_six, "want_ipv6": only_six}
-    with closing(UdpSockets.open(0, **options)) as sockets:
+    opened = UdpSockets.open(0, want_ipv4=not only_six, want_ipv6=only_six)
+    with closing(opened) as sockets:
         assert len(sockets.sockets) == 1
         assert any(f"no {'IPv4' if only_six else 'IPv6'}" in text for text in sockets.missing)
         absent = "127.0.0.1" if only_six else "::1"
@@ -276,3 +276,13 @@ def test_the_list_of_addresses_is_bounded(ns: str) -> None:
     for number in range(1, 30):
         run("ip", "-n", ns, "address", "add", f"10.0.0.{number}/24", "dev", "v0")
     assert len(inside(ns, local_addresses)) == 16
+
+
+def test_one_address_alone_can_be_listened_on() -> None:
+    with closing(UdpSockets.open(0, address="127.0.0.1")) as sockets:
+        assert [sock.getsockname()[0] for sock in sockets.sockets] == ["127.0.0.1"]
+
+
+def test_an_address_of_another_host_is_told_in_one_sentence() -> None:
+    with pytest.raises(HostError, match=r"listen_address 203\.0\.113\.7 is not an address"):
+        UdpSockets.open(0, address="203.0.113.7")
