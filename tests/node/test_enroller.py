@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import IPv4Network
 
 import pytest
@@ -11,9 +12,11 @@ from gossip.records import decode as decode_record
 from meshd.node.enroller import MAX_FIRST_RECORDS
 from meshd.node.grants import Grants
 from meshd.node.issuing import EnrolmentRequest
+from meshd.node.joining import Joiner
 from meshd.node.outputs import AuthFailure, PersistInvitation, PersistLedger, SendFrame
-from meshd.node.wire import DATA
-from tests.node.meshes import issuer_of
+from meshd.node.wire import DATA, RELAY_SIZE
+from simulations.nat import NatKind
+from tests.node.meshes import NOW, bytes_of, issuer_of, make_key
 from tests.node.virtual import Candidate, Datagram, Mesh
 
 
@@ -57,6 +60,28 @@ def test_a_refusal_is_counted_and_names_an_address_that_was_proven() -> None:
     late = finish(mesh, mesh.candidate(token, 51))
     assert alpha.node.state.auth_failures["invitation-used"] == 1
     assert alpha.told(AuthFailure) == [AuthFailure("invitation-used", late.endpoint)]
+
+
+def test_a_refusal_through_a_relay_names_no_address() -> None:
+    mesh = Mesh()
+    hub = mesh.host("hub")
+    alpha = mesh.host("alpha", NatKind.SYMMETRIC, identity=mesh.founder)
+    beta = mesh.host("beta", NatKind.SYMMETRIC)
+    mesh.connect(alpha, hub, beta)
+    path = alpha.peer(beta).path
+    assert path is not None
+    assert path.relay == hub.identity.id
+    token, invitation = mesh.invite(alpha)
+    used = replace(invitation, used_by=beta.identity.id)
+    alpha.node.add_invitation(used)
+    joiner = Joiner(token, make_key(50), "gamma", bytes_of(1), NOW)
+    joiner.handle_timer(0.0)
+    for _ in range(2):
+        (said,) = joiner.drain()
+        for answer in alpha.receive(path.prefix + said.payload, path.endpoint):
+            joiner.receive(answer.payload[RELAY_SIZE:], path.endpoint, 0.0)
+    assert joiner.refusal is not None
+    assert alpha.told(AuthFailure) == [AuthFailure("invitation-used", None)]
 
 
 def test_a_node_that_is_no_issuer_says_so() -> None:

@@ -19,6 +19,7 @@ from meshd.node.noise import suite_by_name
 from meshd.node.outputs import AuthFailure
 from meshd.node.payloads import MemberPayload
 from meshd.node.session import REJECT_AFTER, REKEY_AFTER
+from meshd.node.unproven import LastCounters
 from meshd.node.wire import COOKIE, INITIATION, RELAY_SIZE, RESPONSE, Endpoint
 from simulations.nat import NatKind
 from tests.node.handshakes import resealed
@@ -205,6 +206,14 @@ def test_a_replay_is_refused_before_its_chain_is_verified(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(TrustStore, "verify", verify)
     alpha.receive(initiation, STRANGER)
+    assert alpha.drops["handshake-replay"] == 1
+
+
+def test_a_replay_is_refused_though_its_key_was_forgotten() -> None:
+    mesh = Mesh()
+    alpha, beta = mesh.pair()
+    alpha.node._handshakes._members = LastCounters()
+    assert alpha.receive(initiations(mesh, beta)[0].payload, STRANGER) == []
     assert alpha.drops["handshake-replay"] == 1
 
 

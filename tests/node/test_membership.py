@@ -150,6 +150,20 @@ def test_routes_go_with_who_leaves_and_come_back_with_it() -> None:
     assert alpha.node.route(IPv4Address("10.1.2.3"))[0] is alpha.peer(beta)
 
 
+def test_routes_that_were_known_come_back_with_the_first_sign_of_life() -> None:
+    mesh = Mesh()
+    alpha, beta = mesh.alpha(), mesh.host("beta", grants=ROUTER, config=ROUTES)
+    mesh.connect(alpha, beta)
+    mesh.run(2)
+    beta.stop()
+    mesh.until(lambda: alpha.peer(beta).state == "left", within=2)
+    assert alpha.node.gossip.accept(whereabouts(beta.identity, 1 << 40), mesh.world.now)
+    alpha.node.handle_timer(mesh.world.now)
+    alpha.settle()
+    assert alpha.peer(beta).state == "alive"
+    assert prefixes(alpha) == ("10.0.0.0/8",)
+
+
 # Ourselves
 
 
