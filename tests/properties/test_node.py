@@ -33,11 +33,12 @@ KINDS = sorted({d.payload[0] for d in HEARD})
 
 
 def counted(host: Host) -> int:
-    """All that a node has counted as dropped, or holds for lack of the rest."""
+    """All that a node has counted as dropped, or holds for lack of the rest, or joined in vain."""
     held = 0
     for session in host.node.state.sessions.values():
         statistics = session.reassembler.statistics()
-        held += statistics.frames + statistics.duplicates + sum(statistics.dropped.values())
+        held += statistics.frames + statistics.joined + statistics.duplicates
+        held += sum(statistics.dropped.values())
     return host.drops.total() + held
 
 
