@@ -244,7 +244,10 @@ class Daemon:
         return tuple(dict.fromkeys(known))
 
     def _all_notices(self) -> list[str]:
-        return [*self._notices, *self._tun.missing, *self._udp.missing]
+        tun = self._tun.missing
+        if not self._config.offload.tun:
+            tun = ["the TUN device's offloads are not used, as offload.tun = false says"]
+        return [*self._notices, *tun, *self._udp.missing]
 
     def _fail(self, error: LocalError) -> None:
         """Nothing can go on without it: stop, and let the person know why."""

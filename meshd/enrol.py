@@ -16,7 +16,7 @@ from meshd.node.invitation import Token
 from meshd.node.joining import Joiner
 from meshd.node.wire import format_endpoint
 
-DEADLINE = 20.0
+DEADLINE = 10.0
 """Seconds to wait for the inviter."""
 
 

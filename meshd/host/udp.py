@@ -105,13 +105,17 @@ class UdpSockets:
         opened = [sock for sock in (ipv4, ipv6) if sock is not None]
         missing += _set_buffers(opened, buffer_size)
         gso_segments = _gso_segments(opened[0].family) if want_gso else 0
-        if not gso_segments:
+        if not want_gso:
+            missing.append("datagrams are sent one by one, as offload.gso = false says")
+        elif not gso_segments:
             missing.append(
                 "the kernel cannot send UDP datagrams in batches (UDP_SEGMENT, Linux 4.18 or"
                 " newer): each one costs a call, so sending is slower"
             )
         gro = want_gro and all([_switch_on_gro(sock) for sock in opened])
-        if not gro:
+        if not want_gro:
+            missing.append("datagrams are received one by one, as offload.gro = false says")
+        elif not gro:
             missing.append(
                 "the kernel cannot receive UDP datagrams in batches (UDP_GRO, Linux 5.0 or newer):"
                 " each one costs a call, so receiving is slower"

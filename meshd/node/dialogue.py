@@ -170,6 +170,10 @@ class Dialogue:
     def _arrived(
         self, peer: Peer, session: Session, source: Endpoint, via: Path | None, now: float
     ) -> Path:
+        """Note that the peer lives, and by which way. Raises RemoteError when that is another's:
+        whoever relays may not lend one peer's channel to another."""
+        if via is not None and not peer.paths.has(via):
+            raise RemoteError("relay-channel")
         peer.last_seen = now
         if now - peer.last_heard_told > HEARD_INTERVAL:
             peer.last_heard_told = now
@@ -203,6 +207,10 @@ class Dialogue:
         """Our handshake was answered: the way it came by is proven, and the peer wants a frame."""
         peer.last_seen = now
         peer.last_error = None
+        if via is not None and not peer.paths.has(via):
+            self._state.drops["relay-channel"] += 1
+            peer.paths.consider(peer.candidates(), now)
+            return
         path = via or peer.paths.learn(source, now)
         if via is None:
             session.endpoint = source

@@ -149,7 +149,7 @@ class Joiner:
             self._receive_data(self._session, datagram, now)
 
     def _receive_data(self, session: Session, datagram: bytes, now: float) -> None:
-        if len(datagram) < HEADER_SIZE + TAG_SIZE // 2:
+        if len(datagram) <= HEADER_SIZE:
             raise RemoteError("malformed")
         _, index, count, flags, receiver, counter = HEADER.unpack_from(datagram)
         if receiver != session.local_index:

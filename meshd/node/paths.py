@@ -41,7 +41,9 @@ RETRY_SPARE = 300.0
 """The longest such pause while a direct path is in use."""
 MISSES_MAX = 3
 """Unanswered probes in a row after which a path counts as lost."""
-PROBE_TIMEOUT_MIN, PROBE_TIMEOUT_MAX = 0.4, 1.5
+PROBE_TIMEOUT_MIN, PROBE_TIMEOUT_MAX = 0.4, 3.0
+PROBE_TIMEOUT_FIRST = 2.0
+"""The same before any round trip is known."""
 MAX_PATHS = 24
 WIDTHS4 = (1472, 1432, 1392, 1332)
 """Datagram payloads tried over IPv4, bytes: Ethernet, then the usual tunnels."""
@@ -107,7 +109,7 @@ class Path:
     def timeout(self) -> float:
         """Seconds until a probe counts as lost."""
         if self.srtt is None:
-            return 1.0
+            return PROBE_TIMEOUT_FIRST
         return min(PROBE_TIMEOUT_MAX, max(PROBE_TIMEOUT_MIN, 4 * self.srtt))
 
     def prove(self, now: float) -> None:
@@ -193,6 +195,10 @@ class PathSet:
 
     def __iter__(self) -> Iterator[Path]:
         return iter(list(self._paths.values()))
+
+    def has(self, path: Path) -> bool:
+        """Whether this very path is one of these."""
+        return any(kept is path for kept in self._paths.values())
 
     def direct(self, endpoint: Endpoint) -> Path | None:
         """The direct path to `endpoint`, if there is one."""

@@ -15,7 +15,7 @@ OFF = {
     "gro": {"offload.gro": False},
     "all": {"offload.tun": False, "offload.gso": False, "offload.gro": False},
 }
-SAYS = {"tun": "TUN device", "gso": "UDP_SEGMENT", "gro": "UDP_GRO", "all": "UDP_SEGMENT"}
+SAYS = {"tun": "TUN device", "gso": "sent one by one", "gro": "received one by one", "all": "sent"}
 
 
 @pytest.mark.parametrize("missing", OFF)
