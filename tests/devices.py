@@ -7,6 +7,7 @@ import os
 import socket
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from random import Random
 
 from gossip.records import decode as decode_record
@@ -32,6 +33,7 @@ class FakeTun(Tun):
 
     def __init__(self, changed: Callable[[], None], name: str = "test0") -> None:
         mine, self._other = socket.socketpair()
+        mine.setblocking(False)
         super().__init__(mine.detach(), name, False, ())
         self._changed = changed
         self._waiting: deque[bytes] = deque()
@@ -57,7 +59,8 @@ class FakeTun(Tun):
         if self.broken:
             raise HostError(f"the interface {self.name} is gone")
         if not self._waiting:
-            os.read(self.fd, 65_536)
+            with suppress(BlockingIOError):
+                os.read(self.fd, 65_536)
             return 0
         packet = self._waiting.popleft()
         view[: len(packet)] = packet
