@@ -113,7 +113,9 @@ def _invite_offline(args: argparse.Namespace) -> str:
         args.expires,
         os.urandom,
     )
-    storage.save_invitation(invitation, now)
+    # A daemon that runs, yet was not reached, would not look at the file before its next start.
+    with storage.locked():
+        storage.save_invitation(invitation, now)
     return token.encode()
 
 

@@ -133,6 +133,16 @@ def test_what_the_daemon_refuses_is_not_tried_behind_its_back(node: Node) -> Non
     assert node.storage.invitations() == []
 
 
+def test_no_token_is_printed_that_a_running_daemon_would_not_know(node: Node) -> None:
+    node.run("init", "--name", "alpha")
+    daemon = Storage(node.storage.certs, node.storage.state)
+    with daemon.locked():  # it runs, but on another socket
+        code, out, err = node.run("invite")
+    assert (code, out) == (1, "")
+    assert "another meshd" in err
+    assert node.storage.invitations() == []
+
+
 @pytest.mark.parametrize(
     "options",
     [
