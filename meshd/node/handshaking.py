@@ -36,6 +36,9 @@ from meshd.node.wire import Endpoint
 
 MAX_WAYS = 12
 """Endpoints that one initiation is sent to."""
+MAX_SENDS = 8
+"""Times that one attempt's initiation is sent. Cookies and new relays ask for it again; a member
+that does so without end must not make us flood whatever endpoints it claims."""
 MAX_COOKIES = 1024
 """Peers whose cookies are kept."""
 
@@ -122,8 +125,9 @@ class Handshakes:
     def send(self, peer: Peer, now: float) -> None:
         """Send the initiation of `peer.attempt` by every way that may reach it."""
         attempt, state = peer.attempt, self._state
-        if attempt is None:
+        if attempt is None or attempt.sent >= MAX_SENDS:
             return
+        attempt.sent += 1
         cookie, until = self._peer_cookies.get(peer.id, (None, 0.0))
         try:
             message = attempt.initiator.message(attempt.payload, cookie if now < until else None)

@@ -34,7 +34,8 @@ class Attempt:
     """Our receiver index: what the response names."""
     started_at: float
     next_at: float
-    relays_asked: bool = False
+    sent: int = 0
+    """Times that the initiation was sent, each by all ways."""
 
 
 Key = int | tuple[int, int]

@@ -13,6 +13,7 @@ from meshd.node.cookies import COOKIE_REPLY_SIZE
 from meshd.node.errors import RemoteError
 from meshd.node.grants import Grants
 from meshd.node.handshake import HANDSHAKE_SIZE, Initiator, Purpose
+from meshd.node.handshaking import MAX_SENDS
 from meshd.node.identity import found, join
 from meshd.node.minting import make_csr
 from meshd.node.noise import suite_by_name
@@ -313,6 +314,22 @@ def test_an_initiator_comes_again_with_the_cookie() -> None:
     first, second = initiations(mesh, beta)
     assert first.payload[:-16] == second.payload[:-16]
     assert first.payload[-16:] == bytes(16) != second.payload[-16:]
+
+
+def test_cookies_without_end_bring_few_initiations() -> None:
+    mesh = Mesh()
+    mesh.filters.append(lose(RESPONSE, 1000))
+    alpha, beta = mesh.alpha(), mesh.host("beta", start=False)
+    flood(alpha)
+    beta.start()
+    mesh.run(0.1)
+    cookie = next(d for d in mesh.sent if d.kind == COOKIE and d.destination in beta.endpoints)
+    for _ in range(50):
+        beta.receive(cookie.payload, cookie.source)
+    mesh.run(0.1)
+    assert 2 < len(initiations(mesh, beta)) <= MAX_SENDS
+    mesh.run(2)
+    assert len(initiations(mesh, beta)) > MAX_SENDS
 
 
 def test_a_cookie_is_good_for_one_address_and_not_for_a_flood() -> None:
