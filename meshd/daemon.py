@@ -227,11 +227,16 @@ class Daemon:
     def _watch(self) -> None:
         """Look at the wall clock and at our addresses, now and every half minute."""
         loop = asyncio.get_running_loop()
-        self._node.set_clock(time.time(), loop.time())
-        endpoints = [(address, self._udp.port) for address in self._underlay_addresses()]
-        self._node.set_local_endpoints(endpoints, loop.time())
-        self._pump.settle()
         self._watching = loop.call_later(CLOCK_INTERVAL, self._watch)
+        self._node.set_clock(time.time(), loop.time())
+        try:
+            addresses = self._underlay_addresses()
+        except OSError as error:  # such as no free descriptor: half a minute later there may be one
+            _log.warning("this host's addresses could not be read: %s", error.strerror or error)
+        else:
+            endpoints = [(address, self._udp.port) for address in addresses]
+            self._node.set_local_endpoints(endpoints, loop.time())
+        self._pump.settle()
 
     def _underlay_addresses(self) -> list[str]:
         own = {str(address) for address in self._identity.certificate.addresses}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 import socket
@@ -346,6 +347,20 @@ async def test_addresses_that_come_and_go_are_told(alpha: Place, kernel: Kernel)
         port = up.daemon._udp.port
         assert up.daemon._node.state.local_endpoints == (("192.0.2.1", port), ("2001:db8::1", port))
         assert up.daemon._own_endpoints() == (("192.0.2.1", port), ("2001:db8::1", port))
+
+
+async def test_addresses_that_cannot_be_read_once_are_read_again_later(
+    alpha: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused() -> list[str]:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    async with alpha.running() as up:
+        known, timer = up.daemon._node.state.local_endpoints, up.daemon._watching
+        monkeypatch.setattr("meshd.daemon.local_addresses", refused)
+        up.daemon._watch()
+        assert up.daemon._node.state.local_endpoints == known
+        assert up.daemon._watching is not timer
 
 
 async def test_damaged_state_is_set_aside_told_and_made_again(alpha: Place) -> None:
