@@ -17,7 +17,7 @@ Each is one CBOR array in a frame's `CONTROL` entry, its type first (canonical C
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gossip import DecodeError, NodeId
 from gossip.codec import decode, encode
@@ -82,9 +82,9 @@ class Enrol:
 
 @dataclass(frozen=True, slots=True)
 class Enrolled:
-    """The issuer's answer: `reply`, or why there is none."""
+    """The issuer's answer: `reply`, which holds the mesh secret, or why there is none."""
 
-    reply: bytes | None
+    reply: bytes | None = field(repr=False)
     reason: str = ""
 
 

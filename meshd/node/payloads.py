@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from cryptography.exceptions import InvalidSignature
@@ -101,7 +101,8 @@ class EnrolPayload:
 
     counter: int
     features: int
-    invitation_id: bytes
+    invitation_id: bytes = field(repr=False)
+    """Opens the psk that the inviter keeps."""
 
     def encode(self) -> bytes:
         """Without the padding. Raises ValueError or struct.error for what has no encoding."""

@@ -124,3 +124,7 @@ def test_the_largest_message_passes() -> None:
 def test_padding_widens_a_probe_byte_by_byte() -> None:
     narrow = len(encode_control(Probe(1 << 63, 256)))
     assert len(encode_control(Probe(1 << 63, 1256))) == narrow + 1000
+
+
+def test_the_mesh_secret_in_an_enrolments_answer_is_in_no_repr() -> None:
+    assert "secret" not in repr(Enrolled(b"the mesh secret"))

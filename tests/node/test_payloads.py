@@ -112,3 +112,7 @@ def test_the_certificates_key_vouches_for_the_static_key_in_one_mesh() -> None:
     ):
         with pytest.raises(RemoteError, match="handshake-signature"):
             payload.verify(*arguments)
+
+
+def test_an_invitations_id_is_in_no_repr() -> None:
+    assert "sixteen" not in repr(EnrolPayload(1, 0, b"sixteen bytes id"))
