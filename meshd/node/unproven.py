@@ -90,6 +90,8 @@ class UnprovenSessions:
         self.release(unproven)
         self._state.sessions.pop(unproven.session.local_index, None)
         unproven.session.reassembler.close()
+        for reason, count in unproven.session.reassembler.statistics().dropped.items():
+            self._state.drops[f"reassembly-{reason}"] += count
 
 
 class LastCounters:

@@ -76,6 +76,16 @@ def test_they_end_by_themselves_and_free_what_they_hold() -> None:
     assert owner.sessions == {}
 
 
+def test_what_they_dropped_stays_counted() -> None:
+    owner = state()
+    held = UnprovenSessions(owner)
+    one = member(owner, 1)
+    held.add(one, 0.0)
+    one.session.reassembler.add(1, 0, 2, b"", 0.0)
+    held.expire(UNPROVEN_FOR + 1)
+    assert owner.drops["reassembly-malformed"] == 1
+
+
 def test_the_oldest_makes_room() -> None:
     owner = state()
     held = UnprovenSessions(owner)
