@@ -11,8 +11,10 @@ import pytest
 
 from meshd import __version__
 from meshd.backend import NodeBackend
+from meshd.host.api import MAX_PING_TIMEOUT
 from meshd.host.storage import Storage
 from meshd.node import outputs
+from meshd.node.dialogue import PING_TIMEOUT
 from meshd.node.errors import LocalError
 from meshd.node.grants import Grants
 from meshd.node.invitation import decode_token
@@ -262,3 +264,7 @@ async def test_who_is_no_issuer_cannot_invite(alpha: Desk, beta: Desk) -> None:
 async def test_down_begins_to_stop(alpha: Desk) -> None:
     await alpha.backend.down()
     assert alpha.stopped == [True]
+
+
+def test_the_node_gives_up_no_ping_before_the_person_does() -> None:
+    assert PING_TIMEOUT >= MAX_PING_TIMEOUT

@@ -30,7 +30,8 @@ HEARD_INTERVAL = 0.5
 MAX_REFLEXIVE = 16
 MAX_CHANNELS = 1024
 MAX_PINGS = 256
-PING_TIMEOUT = 5.0
+PING_TIMEOUT = 30.0
+"""Seconds: the longest that a person may wait; who asked gives up before, as a rule."""
 
 
 @dataclass(slots=True)
