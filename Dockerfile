@@ -14,6 +14,8 @@ RUN apt-get update \
     && useradd --uid 1000 --user-group --no-create-home --shell /usr/sbin/nologin aegisray \
     && install -d -o aegisray -g aegisray -m 0700 \
         /etc/aegisray /etc/aegisray/certs /var/lib/aegisray /var/log/aegisray /run/aegisray
+# Nobody else reaches a container's loopback: /health and /metrics are for the network around it.
+RUN printf '[api]\nlisten = "0.0.0.0:8080"\n' >/etc/aegisray/node.toml
 COPY --from=build /opt/aegisray /opt/aegisray
 COPY --chmod=0755 deploy/docker/entrypoint /usr/local/bin/entrypoint
 # A second interpreter, the only file that carries a capability; the entrypoint says why.

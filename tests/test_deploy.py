@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from meshd.config import load
+
 ROOT = Path(__file__).resolve().parent.parent
 UNIT = ROOT / "deploy/systemd/meshd.service"
 STATE_FOLDERS = ("/etc/aegisray/certs", "/var/lib/aegisray", "/var/log/aegisray", "/run/aegisray")
@@ -68,6 +70,16 @@ def test_the_image_checks_its_own_health() -> None:
     command = json.loads(check.split("CMD", 1)[1])
     assert command[-1].endswith(":8080/health")
     assert command[0] in " ".join(arguments("RUN"))
+
+
+def test_the_image_serves_health_and_metrics_beyond_its_own_loopback(tmp_path: Path) -> None:
+    (command,) = [run for run in arguments("RUN") if run.startswith("printf")]
+    shell, place = command.rsplit(" >", 1)
+    assert place == "/etc/aegisray/node.toml"
+    file = tmp_path / "node.toml"
+    file.write_text(subprocess.run(["sh", "-c", shell], capture_output=True, text=True).stdout)
+    assert load(file, {}).api.listen == ("0.0.0.0", 8080)
+    assert "8080/tcp" in arguments("EXPOSE")[0].split()
 
 
 def test_the_image_exposes_udp_and_tcp_443() -> None:
