@@ -12,18 +12,20 @@ import os
 import socket
 from collections.abc import Callable
 
+from meshd.host.scatter import RECEIVE_SIZE, ScatterBuffer
 from meshd.host.tun import Tun
 from meshd.host.udp import UdpSockets
 from meshd.node.errors import HostError, LocalError
 from meshd.node.node import Node
 from meshd.node.outputs import ForwardBatch, Output, SendDatagram, SendFrame
-from meshd.node.wire import Batch, Endpoint, Frame
+from meshd.node.wire import BASE_SEGMENT, Batch, Buffer, Endpoint, Frame
 
 TUN_TURN = 8
 """Frames made of the TUN's packets in one turn, each up to 64 KB."""
 UDP_TURN = 8
 """Receives from a socket in one turn, each up to 64 KB."""
-RECEIVE_SIZE = 65_536
+BULK = 16_384
+"""Bytes from which a batch is worth taking apart while it is received."""
 
 
 class Pump:
@@ -49,6 +51,9 @@ class Pump:
         self._fail = fail
         self._loop = asyncio.get_running_loop()
         self._buffer = memoryview(bytearray(RECEIVE_SIZE))
+        self._scatter = ScatterBuffer(BASE_SEGMENT)
+        self._bulk = False
+        """Whether the last receive was a large batch, so that the next may be one."""
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = float("inf")
         self.bytes_received = 0
@@ -88,18 +93,13 @@ class Pump:
             self.settle()
 
     def _on_udp(self, sock: socket.socket) -> None:
-        node, buffer, write = self._node, self._buffer, self._tun.write
-        receive = self._udp.receive_into
+        node, write = self._node, self._tun.write
         now = self._loop.time()
         written = False
         for _ in range(UDP_TURN):
-            received = receive(sock, buffer)
-            if received is None:
+            packets = self._receive(sock, now)
+            if packets is None:
                 break
-            size, segment, source = received
-            if not size:
-                continue
-            packets = node.receive(buffer[:size], segment, source, now)
             for packet in packets:
                 if not write(packet):
                     node.state.drops["tun"] += 1
@@ -114,6 +114,32 @@ class Pump:
         if written:
             # TCP has answered within the write already: spare the loop a turn.
             self._on_tun()
+
+    def _receive(self, sock: socket.socket, now: float) -> list[Buffer] | None:
+        """One receive, taken apart if the one before brought a large batch; None: nothing waits."""
+        node, scatter = self._node, self._scatter
+        if self._bulk:
+            received = self._udp.receive_scattered(sock, scatter.buffers)
+        else:
+            received = self._udp.receive_into(sock, self._buffer)
+        if received is None:
+            return None
+        size, segment, source = received
+        if not size:
+            return []
+        data, was_bulk = self._buffer[:size], self._bulk
+        self._bulk = size >= BULK
+        if was_bulk:
+            if segment == scatter.segment or size <= scatter.segment:
+                packets = node.receive_split(
+                    scatter.headers, scatter.body, scatter.segment, size, source, now
+                )
+                if packets is not None:
+                    return packets
+            data = scatter.linear(size)
+        if self._bulk:
+            scatter.aim(segment)
+        return node.receive(data, segment, source, now)
 
     def _on_timer(self) -> None:
         self._timer_at = float("inf")

@@ -130,8 +130,14 @@ class UdpSockets:
         `size` bytes are datagrams of `segment_size` bytes each, the last perhaps shorter, all from
         `source`. None: nothing is waiting, or an error that a later call does not repeat.
         """
+        return self.receive_scattered(sock, (view,))
+
+    def receive_scattered(
+        self, sock: socket.socket, buffers: Sequence[memoryview]
+    ) -> tuple[int, int, Endpoint] | None:
+        """As `receive_into`, through several buffers in order."""
         try:
-            size, ancillary, _flags, address = sock.recvmsg_into((view,), _ANCILLARY_SIZE)
+            size, ancillary, _flags, address = sock.recvmsg_into(buffers, _ANCILLARY_SIZE)
         except OSError:
             return None
         if ancillary:

@@ -166,6 +166,40 @@ class Inbound:
             offset = end
         return receipt.packets
 
+    def receive_split(
+        self, headers: memoryview, body: memoryview, segment: int, size: int, receipt: Receipt
+    ) -> bool:
+        """Take `size` bytes of datagrams whose headers and slices lie apart, each kind joined.
+
+        False: not all of them are whole frames of known sessions; nothing was done.
+        """
+        chunk, count = segment - HEADER_SIZE, -(-size // segment)
+        total = size - count * HEADER_SIZE
+        kinds = headers[: count * HEADER_SIZE : HEADER_SIZE].tobytes()
+        if kinds.count(DATA) != count or total <= (count - 1) * chunk:
+            return False
+        frames: list[tuple[Session, tuple[int, int, int], int, int]] = []
+        first = 0
+        while first < count:
+            at = first * HEADER_SIZE
+            _, index, parts, flags, receiver, counter = HEADER.unpack_from(headers, at)
+            session = self._state.sessions.get(receiver)
+            after = at + parts * HEADER_SIZE
+            if session is None or index or not 0 < parts <= count - first:
+                return False
+            # In order, and none of another frame: the AEAD says the rest.
+            order = headers[at + 1 : after : HEADER_SIZE].tobytes()
+            low = headers[at + 15 : after : HEADER_SIZE].tobytes()
+            if order != _INDEXES[:parts] or low.count(low[0]) != parts:
+                return False
+            end = min((first + parts) * chunk, total)
+            frames.append((session, (parts, flags, counter), first * chunk, end))
+            first += parts
+        for session, head, start, end in frames:
+            out = self._view[self._used :]
+            self._used += self._open(session, head, body[start:end], out, receipt)
+        return True
+
     def _known(self, session: Session, source: Endpoint) -> bool:
         """Whether authenticated frames of the peer have come from `source` before: only then
         are unauthenticated pieces from there worth memory."""

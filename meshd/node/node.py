@@ -20,7 +20,7 @@ from meshd.node.enroller import Enroller
 from meshd.node.errors import RemoteError
 from meshd.node.handshaking import Handshakes
 from meshd.node.identity import Identity
-from meshd.node.inbound import Inbound
+from meshd.node.inbound import Inbound, Receipt
 from meshd.node.invitation import Invitation
 from meshd.node.membership import Membership
 from meshd.node.outbound import Outbound
@@ -115,6 +115,27 @@ class Node:
             self._take_arrivals(now)
             self.stirred = True
         return packets
+
+    def receive_split(
+        self,
+        headers: memoryview,
+        body: memoryview,
+        segment: int,
+        size: int,
+        source: Endpoint,
+        now: float,
+    ) -> list[Buffer] | None:
+        """As `receive`, of `size` bytes whose 16-byte headers lie in `headers` and whose slices
+        in `body`. None: these are to be received in one piece; nothing was done."""
+        inbound = self._inbound
+        inbound.begin()
+        receipt = Receipt(source, None, now)
+        if not inbound.receive_split(headers, body, segment, size, receipt):
+            return None
+        if inbound.arrivals:
+            self._take_arrivals(now)
+            self.stirred = True
+        return receipt.packets
 
     def _receive_mixed(
         self,

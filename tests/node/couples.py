@@ -14,7 +14,7 @@ from gossip import GossipConfig
 from meshd.node.grants import Grants
 from meshd.node.handshake import TransportKeys
 from meshd.node.identity import Identity, join
-from meshd.node.inbound import Inbound
+from meshd.node.inbound import Inbound, Receipt
 from meshd.node.noise import AES256GCM, CipherSuite
 from meshd.node.outbound import Outbound
 from meshd.node.paths import Path
@@ -142,6 +142,19 @@ class Side:
         self.inbound.begin()
         batch = memoryview(b"".join(datagrams))
         return copied(self.inbound.receive(batch, len(datagrams[0]), source, now))
+
+    def receive_split(
+        self, datagrams: Sequence[bytes], source: Endpoint, now: float = 0.0
+    ) -> list[bytes] | None:
+        """The same, of a batch whose headers and slices lie apart; None: refused whole."""
+        self.inbound.begin()
+        receipt = Receipt(source, None, now)
+        headers = memoryview(b"".join(datagram[:16] for datagram in datagrams).ljust(4096, b"?"))
+        body = memoryview(b"".join(datagram[16:] for datagram in datagrams).ljust(70_000, b"?"))
+        size = sum(map(len, datagrams))
+        if not self.inbound.receive_split(headers, body, len(datagrams[0]), size, receipt):
+            return None
+        return copied(receipt.packets)
 
     def receive_each(
         self, datagrams: Iterable[bytes], source: Endpoint, now: float = 0.0

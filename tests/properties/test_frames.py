@@ -272,3 +272,46 @@ def test_any_bytes_are_an_endpoint_or_refused(data: bytes) -> None:
     except ValueError:
         return
     assert unpack_endpoint(pack_endpoint(endpoint)) == endpoint
+
+
+@given(lengths=st.lists(st.integers(40, 9000), min_size=1, max_size=20), data=st.data())
+def test_a_batch_taken_apart_says_the_same_or_is_refused_whole(
+    lengths: list[int], data: st.DataObject
+) -> None:
+    one, other = couple(), couple()
+    payloads = [bytes((number,)) * (length - 28) for number, length in enumerate(lengths)]
+    addresses = one[0].address4, one[1].address4
+    packets = [plain(packet4(*addresses, payload)) for payload in payloads if payload]
+    for frame in one[0].send(*packets):
+        datagrams = datagrams_of(frame)
+        change = data.draw(st.sampled_from(["none", "drop", "swap", "flip", "cut"]))
+        at = data.draw(st.integers(0, len(datagrams) - 1))
+        if change == "drop" and len(datagrams) > 1:
+            del datagrams[at]
+        elif change == "swap":
+            datagrams[at], datagrams[0] = datagrams[0], datagrams[at]
+        elif change == "flip":
+            spoilt = bytearray(datagrams[at])
+            spoilt[data.draw(st.integers(0, len(spoilt) - 1))] ^= data.draw(st.integers(1, 255))
+            datagrams[at] = bytes(spoilt)
+        elif change == "cut":
+            datagrams[-1] = datagrams[-1][: data.draw(st.integers(1, len(datagrams[-1])))]
+        if any(len(datagram) != len(datagrams[0]) for datagram in datagrams[:-1]):
+            continue  # no GRO hands these over together
+        if len(datagrams[-1]) > len(datagrams[0]):
+            continue
+        before = dict(one[1].dropped)
+        split = one[1].receive_split(datagrams, ALPHA_AT)
+        if split is None:
+            assert one[1].dropped == before
+            split = one[1].receive(datagrams, ALPHA_AT)
+        assert split == other[1].receive(datagrams, ALPHA_AT)
+        assert one[1].dropped == other[1].dropped
+
+
+def test_whole_frames_are_taken_apart_and_not_refused() -> None:
+    alpha, beta = couple()
+    packets = [plain(packet4(alpha.address4, beta.address4, bytes(size))) for size in (60_000, 20)]
+    for frame in alpha.send(*packets):
+        assert beta.receive_split(datagrams_of(frame), ALPHA_AT)
+    assert beta.dropped == {}
