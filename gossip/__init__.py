@@ -10,6 +10,7 @@ from gossip.config import GossipConfig
 from gossip.errors import DecodeError, GossipError
 from gossip.events import (
     MemberDown,
+    MemberForgotten,
     MemberLeft,
     MemberSuspected,
     MemberUp,
@@ -34,6 +35,7 @@ __all__ = [
     "GossipStatistics",
     "Member",
     "MemberDown",
+    "MemberForgotten",
     "MemberLeft",
     "MemberState",
     "MemberSuspected",

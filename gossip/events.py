@@ -1,7 +1,7 @@
 """What comes out of `GossipProtocol.drain()`, and when it wants to be called next.
 
     Output = SendMessage | MemberUp | MemberSuspected | MemberDown | MemberLeft
-           | RecordChanged | SequenceChanged
+           | MemberForgotten | RecordChanged | SequenceChanged
 
 They are to be acted upon in order: a `SequenceChanged` stands before the first message that uses
 the new sequence, and belongs on disk before that message is sent.
@@ -56,6 +56,13 @@ class MemberLeft:
 
 
 @dataclass(frozen=True, slots=True)
+class MemberForgotten:
+    """`id` was gone for so long that nothing is kept of it any more."""
+
+    id: NodeId
+
+
+@dataclass(frozen=True, slots=True)
 class RecordChanged:
     """`record` is now the newest of its subject and kind; this node's own are told too."""
 
@@ -75,6 +82,7 @@ Output: TypeAlias = (
     | MemberSuspected
     | MemberDown
     | MemberLeft
+    | MemberForgotten
     | RecordChanged
     | SequenceChanged
 )

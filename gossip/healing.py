@@ -14,6 +14,7 @@ from typing import Final
 from gossip import messages
 from gossip.antientropy import Synchroniser
 from gossip.core import Core
+from gossip.events import MemberForgotten
 from gossip.ids import NodeId
 from gossip.members import MemberState, Peer
 from gossip.messages import Gossip, Ping, Want
@@ -143,6 +144,7 @@ class Healer:
                 if now - peer.since >= retention:
                     core.members.remove(peer.id)
                     core.store.forget(peer.id)
+                    core.outputs.append(MemberForgotten(peer.id))
                 elif now - peer.since >= retention / 2:
                     core.store.hide(peer.id)
         core.timers.schedule(Timer.REAP, now + retention / 48)

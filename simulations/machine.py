@@ -8,6 +8,7 @@ from typing import Protocol, TypeAlias
 
 from gossip.events import (
     MemberDown,
+    MemberForgotten,
     MemberLeft,
     MemberSuspected,
     MemberUp,
@@ -28,7 +29,13 @@ class Send:
 
 
 Seen: TypeAlias = (
-    MemberUp | MemberSuspected | MemberDown | MemberLeft | RecordChanged | SequenceChanged
+    MemberUp
+    | MemberSuspected
+    | MemberDown
+    | MemberLeft
+    | MemberForgotten
+    | RecordChanged
+    | SequenceChanged
 )
 """What a machine noticed: gossip's own events, whichever program runs on it."""
 

@@ -88,6 +88,10 @@ class MeshAuthority:
         if known is None or known[0].not_before < certificate.not_before:
             self.certificates[certificate.node] = (certificate, chain)
 
+    def forget(self, node: NodeId) -> None:
+        """Drop what is known of a node that was gone for long; its certificate may come again."""
+        self.certificates.pop(node, None)
+
     def _set_aside(self, record: Record) -> None:
         key = record.subject, record.kind
         held = self._aside.get(key)

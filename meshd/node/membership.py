@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from gossip import (
     GossipProtocol,
     MemberDown,
+    MemberForgotten,
     MemberLeft,
     MemberSuspected,
     MemberUp,
@@ -149,6 +150,8 @@ class Membership:
                         self._member(node, "dead", now)
                     case MemberLeft(node):
                         self._member(node, "left", now)
+                    case MemberForgotten(node):
+                        self._forget(node, now)
 
     def _carry(self, to: NodeId, payload: bytes, now: float) -> None:
         peer = self._state.peers.get(to)
@@ -167,6 +170,18 @@ class Membership:
         if came_or_went:
             self._rebuild()
         self._dialogue.touched = True
+
+    def _forget(self, node: NodeId, now: float) -> None:
+        """Gossip keeps nothing of it any more: nor do we, unless it is in a session right now."""
+        peer = self._state.peers.get(node)
+        if peer is None or peer.ready(now):
+            return
+        self._dialogue.closed(peer, now)
+        del self._state.peers[node]
+        self._routes.pop(node, None)
+        self._authority.forget(node)
+        self._rebuild()
+        self._state.outputs.append(PersistRecords())
 
     def _record_changed(self, record: Record, now: float) -> None:
         if record.subject == self._state.identity.id:

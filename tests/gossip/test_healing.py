@@ -5,6 +5,7 @@ from __future__ import annotations
 from gossip import messages
 from gossip.antientropy import Synchroniser
 from gossip.core import Core
+from gossip.events import MemberForgotten
 from gossip.healing import MAX_HEALS, Healer
 from gossip.ids import NodeId
 from gossip.members import MemberState, Peer
@@ -204,6 +205,7 @@ def test_the_dead_are_hidden_after_half_the_retention_and_forgotten_after_all_of
     assert core.store.digest != digest
     assert core.store.get(dead.id, 0) is not None
     healer.reap(retention)
+    assert MemberForgotten(dead.id) in core.outputs
     assert core.members.get(dead.id) is None
     assert core.store.get(dead.id, 0) is None
     assert len(core.members) == 1

@@ -119,6 +119,27 @@ def test_who_leaves_is_gone_at_once_and_left_in_peace() -> None:
     assert alpha.peer(gamma).state == "alive"
 
 
+def test_who_was_gone_for_long_is_forgotten_and_welcome_again() -> None:
+    mesh = Mesh()
+    brief = replace(ROUTES, gossip=replace(CONFIG.gossip, retention=60.0))
+    alpha = mesh.alpha(config=brief)
+    beta, gamma = mesh.host("beta"), mesh.host("gamma", grants=ROUTER, config=ROUTES)
+    mesh.connect(alpha, beta, gamma)
+    mesh.run(3)
+    assert prefixes(alpha) == ("10.0.0.0/8",)
+    gamma.stop()
+    mesh.run(50)
+    assert alpha.peer(gamma).state == "left"
+    mesh.run(20)
+    assert gamma.identity.id not in alpha.node.state.peers
+    assert alpha.node.find("gamma") is None
+    assert (prefixes(alpha), alpha.node.routes()) == ((), [])
+    gamma.start()
+    mesh.connect(alpha, gamma, within=10)
+    mesh.until(lambda: prefixes(alpha) == ("10.0.0.0/8",), within=10)
+    assert alpha.ping(gamma)
+
+
 # Routes
 
 
