@@ -32,24 +32,24 @@ HEARD = [d for d in CAPTURED if d.destination in OPEN]
 KINDS = sorted({d.payload[0] for d in HEARD})
 
 
-def counted(host: Host) -> int:
-    """All that a node has counted as dropped, or holds for lack of the rest, or joined in vain."""
-    held = 0
+def counted(host: Host) -> tuple[int, int]:
+    """All that a node has counted as dropped or joined in vain; bytes held for lack of the rest."""
+    count, held = host.drops.total(), 0
     for session in host.node.state.sessions.values():
         statistics = session.reassembler.statistics()
-        held += statistics.frames + statistics.joined + statistics.duplicates
-        held += sum(statistics.dropped.values())
-    return host.drops.total() + held
+        count += statistics.joined + statistics.duplicates + sum(statistics.dropped.values())
+        held += statistics.size
+    return count, held
 
 
 def refused(host: Host, data: bytes, source: Endpoint, segment: int = 0) -> bool:
-    """Whether a datagram was dropped with a count, without any answer or packet."""
+    """Whether a datagram was counted, or held in vain, without any answer or packet."""
     before, packets = counted(host), len(host.packets)
     peers = {peer.id: (peer.current, peer.path) for peer in host.node.state.peers.values()}
     answers = host.receive(data, source, segment)
     after = {peer.id: (peer.current, peer.path) for peer in host.node.state.peers.values()}
     return (
-        not answers and counted(host) > before and len(host.packets) == packets and after == peers
+        not answers and counted(host) != before and len(host.packets) == packets and after == peers
     )
 
 
