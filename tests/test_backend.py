@@ -67,7 +67,11 @@ async def met(alpha: Desk, beta: Desk) -> None:
     """Let the two connect and hear of each other's records."""
     await connected(alpha.side, beta.side)
     await alpha.side.until(
-        lambda: all(peer.record is not None for peer in alpha.side.node.state.peers.values())
+        # A node's first record may have been made before it knew where it is.
+        lambda: all(
+            peer.record is not None and peer.record.endpoints
+            for peer in alpha.side.node.state.peers.values()
+        )
     )
 
 
