@@ -17,7 +17,7 @@ from meshd.host.storage import Storage
 from meshd.node.errors import LocalError
 from meshd.node.grants import Grants
 from meshd.node.invitation import invite
-from meshd.node.node import Node
+from meshd.node.node import Node, canonical
 from meshd.node.outputs import Pong as PongOutput
 from meshd.node.paths import Path, PathKind
 from meshd.node.peer import Peer
@@ -140,7 +140,8 @@ class NodeBackend:
         peer = self._node.find(text)
         if peer is not None:
             return self._found(text, peer, None)
-        if text in (identity.name, identity.id.hex(), *map(str, identity.certificate.addresses)):
+        own = (identity.name, identity.id.hex(), *map(str, identity.certificate.addresses))
+        if canonical(text) in own:
             return self._found_self(text)
         peer, prefix = self._routed(text)
         if peer is None:
@@ -277,4 +278,4 @@ def _path(path: Path | None) -> PathStatus | None:
 def _matched(text: str, node: str, name: str) -> str:
     if text.lower() == node:
         return "id"
-    return "name" if text == name else "address"
+    return "name" if text.lower() == name else "address"

@@ -163,6 +163,8 @@ async def test_lookups_find_members_by_all_that_names_them(alpha: Desk, beta: De
         (identity.id.hex().upper(), "id"),
         (addresses[0], "address"),
         (addresses[1], "address"),
+        (identity.certificate.address6.exploded, "address"),
+        ("Beta", "name"),
     ):
         found = alpha.backend.lookup(text)
         assert (found["matched"], found["name"], found["query"]) == (matched, "beta", text)

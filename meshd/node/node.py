@@ -9,7 +9,7 @@ Drain after every input. Nothing here sleeps, reads a clock or opens anything.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from ipaddress import IPv4Address, IPv6Address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from random import Random
 
 from gossip import GossipProtocol, Record, Wakeup
@@ -357,15 +357,24 @@ class Node:
 
     def find(self, text: str) -> Peer | None:
         """A peer by name, id or overlay address."""
+        wanted = canonical(text)
         for peer in self._state.peers.values():
             certificate = peer.certificate
-            if peer.id.hex() == text.lower():
+            if peer.id.hex() == wanted:
                 return peer
             if certificate is not None and (
-                certificate.name == text or text in map(str, certificate.addresses)
+                wanted == certificate.name or wanted in map(str, certificate.addresses)
             ):
                 return peer
         return None
+
+
+def canonical(text: str) -> str:
+    """A name, id or address as it is kept: in small letters, IPv6 in its shortest form."""
+    try:
+        return str(ip_address(text))
+    except ValueError:
+        return text.lower()
 
 
 def _own_addresses(identity: Identity) -> frozenset[Key]:

@@ -286,6 +286,8 @@ def test_a_peer_is_found_by_name_id_and_address() -> None:
     certificate = beta.identity.certificate
     texts = ("beta", peer.id.hex(), peer.id.hex().upper(), *map(str, certificate.addresses))
     assert [alpha.node.find(text) for text in texts] == [peer] * 5
+    spelt = ("Beta", certificate.address6.exploded, str(certificate.address6).upper())
+    assert [alpha.node.find(text) for text in spelt] == [peer] * 3
     assert alpha.node.find("alpha") is None
     assert alpha.node.find("") is None
 
