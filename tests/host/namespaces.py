@@ -64,6 +64,11 @@ def run(*command: str) -> str:
     return done.stdout
 
 
+UNPRIVILEGED = "import os; os.setgroups([]); os.setresuid(1, 1, 1)"
+"""Code that gives up root. It follows the imports: the checkout may be in a home closed to others,
+as root's is."""
+
+
 def python(code: str, *wrapper: str) -> str:
     """What a fresh interpreter prints for `code`, started through `wrapper` (setpriv, unshare)."""
     done = subprocess.run(

@@ -12,7 +12,7 @@ import pytest
 from meshd.host import udp
 from meshd.host.udp import UdpSockets, local_addresses
 from meshd.node.errors import HostError
-from tests.host.namespaces import inside, namespace, needs_root, python, run
+from tests.host.namespaces import UNPRIVILEGED, inside, namespace, needs_root, python, run
 
 HEADER = b"h" * 16
 LOCAL = [pytest.param("127.0.0.1", id="ipv4"), pytest.param("::1", id="ipv6")]
@@ -144,15 +144,15 @@ def test_a_taken_port_is_named_with_how_to_find_its_owner(family: socket.Address
 
 @needs_root
 def test_a_privileged_port_is_told_in_one_sentence(ns: str) -> None:
-    code = """
+    code = f"""
 from meshd.host.udp import UdpSockets
+{UNPRIVILEGED}
 try:
     UdpSockets.open(443)
 except Exception as error:
     print(type(error).__name__, error)
 """
-    drop = ("setpriv", "--bounding-set=-net_bind_service", "--reuid=1", "--clear-groups")
-    told = python(code, "ip", "netns", "exec", ns, *drop)
+    told = python(code, "ip", "netns", "exec", ns)
     assert told.startswith("HostError UDP port 443 may not be used")
     assert "NET_BIND_SERVICE" in told
     assert "\n" not in told
