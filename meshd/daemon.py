@@ -86,6 +86,9 @@ class Daemon:
             stack.callback(self._auth_log.close)
             listener = UnixListener(self._socket_path)
             stack.callback(listener.close)
+            public = open_tcp(*config.api.listen) if config.api.listen is not None else None
+            if public is not None:
+                stack.callback(public.close)
             self._udp = UdpSockets.open(
                 config.listen_port,
                 want_gso=config.offload.gso,
@@ -115,7 +118,7 @@ class Daemon:
             # What lives now lives on: the collector need not look at it again while packets flow.
             gc.collect()
             gc.freeze()
-            await self._serve_api(listener)
+            await self._serve_api(listener, public)
             self._close()
         if self._failure is not None:
             raise self._failure
@@ -201,13 +204,11 @@ class Daemon:
                 self._node.set_bootstrap(list(dict.fromkeys(found))[:MAX_BOOTSTRAP])
             await asyncio.sleep(RESOLVE_AGAIN)
 
-    async def _serve_api(self, listener: UnixListener) -> None:
+    async def _serve_api(self, listener: UnixListener, public: socket.socket | None) -> None:
         # Late and beside the loop: importing aiohttp costs half a second.
         await asyncio.to_thread(importlib.import_module, "meshd.host.api")
         from meshd.host.api import ApiServer
 
-        listen = self._config.api.listen
-        public = open_tcp(*listen) if listen is not None else None
         hosts = (*self._config.api.hosts, self._identity.name, socket.gethostname())
         server = ApiServer(self._backend, listener.socket, public, hosts)
         await server.start()

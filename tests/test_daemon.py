@@ -254,7 +254,7 @@ async def test_signals_stop_it_in_order(alpha: Place, number: int) -> None:
     assert len(alpha.storage.load_records()) == 2
 
 
-async def test_a_taken_api_port_is_an_error_and_everything_is_closed(
+async def test_a_taken_api_port_is_an_error_before_any_peer_can_notice(
     alpha: Place, kernel: Kernel
 ) -> None:
     with socket.socket() as taken:
@@ -263,6 +263,20 @@ async def test_a_taken_api_port_is_an_error_and_everything_is_closed(
         config = replace(CONFIG, api=Api(listen=taken.getsockname()))
         with pytest.raises(HostError):
             await alpha.daemon(config).serve()
+    assert kernel.tuns == {}
+    assert not alpha.socket.exists()
+
+
+async def test_what_was_opened_is_closed_when_something_later_fails(
+    alpha: Place, kernel: Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refused(*_: object) -> list[str]:
+        raise HostError("the interface aegis0 cannot be configured")
+
+    monkeypatch.setattr("meshd.daemon.netlink.configure_tun", refused)
+    config = replace(CONFIG, api=Api(listen=(LOOPBACK, 0)))
+    with pytest.raises(HostError):
+        await alpha.daemon(config).serve()
     assert kernel.tuns["aegis0"].closed
     assert not alpha.socket.exists()
 
