@@ -329,16 +329,15 @@ class Daemon:
     async def _follow_routes(self) -> None:
         """Make the kernel's routes into the TUN those that members offer."""
         async with self._routes_lock:
-            gone = self._routes - self._routes_wanted
-            new = self._routes_wanted - self._routes
-            if not gone and not new:
+            wanted = self._routes_wanted
+            if wanted == self._routes:
                 return
-            self._routes = self._routes_wanted
             try:
-                await netlink.remove_routes(self._tun.name, sorted(gone))
-                refused = await netlink.add_routes(self._tun.name, sorted(new))
+                await netlink.remove_routes(self._tun.name, sorted(self._routes - wanted))
+                refused = await netlink.add_routes(self._tun.name, sorted(wanted - self._routes))
+                self._routes = wanted
             except LocalError as error:
-                refused = [str(error)]
+                refused = [str(error)]  # the next change tries all of it again
             for sentence in refused:
                 _log.warning("%s", sentence)
 

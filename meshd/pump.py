@@ -17,6 +17,7 @@ from meshd.host.tun import Tun
 from meshd.host.udp import UdpSockets
 from meshd.node.errors import HostError, LocalError
 from meshd.node.node import Node
+from meshd.node.offload import VNET
 from meshd.node.outputs import ForwardBatch, Output, SendDatagram, SendFrame
 from meshd.node.wire import BASE_SEGMENT, Batch, Buffer, Endpoint, Frame
 
@@ -49,6 +50,7 @@ class Pump:
         self._udp = udp
         self._perform = perform
         self._fail = fail
+        self._header = VNET if tun.vnet_header else 0
         self._loop = asyncio.get_running_loop()
         self._buffer = memoryview(bytearray(RECEIVE_SIZE))
         self._scatter = ScatterBuffer(BASE_SEGMENT)
@@ -58,6 +60,7 @@ class Pump:
         self._timer_at = float("inf")
         self.bytes_received = 0
         self.packets_received = 0
+        """IP packets that the TUN took, and their bytes."""
 
     def start(self) -> None:
         """Listen to the TUN and the sockets."""
@@ -100,12 +103,16 @@ class Pump:
             packets = self._receive(sock, now)
             if packets is None:
                 break
+            taken = len(packets)
+            size = sum(map(len, packets))
             for packet in packets:
                 if not write(packet):
                     node.state.drops["tun"] += 1
-            written = written or bool(packets)
-            self.packets_received += len(packets)
-            self.bytes_received += sum(map(len, packets))
+                    taken -= 1
+                    size -= len(packet)
+            written = written or taken > 0
+            self.packets_received += taken
+            self.bytes_received += size - taken * self._header
             if node.pending:
                 self._drain()
         if node.stirred:

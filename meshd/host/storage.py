@@ -26,7 +26,6 @@ from typing import TypeVar
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from gossip import NodeId
 from gossip.codec import decode, encode
 from meshd.files import (
     MAX_FILE,
@@ -41,7 +40,7 @@ from meshd.files import (
 from meshd.node import keyring
 from meshd.node.certificates import TrustError
 from meshd.node.chain import TrustStore
-from meshd.node.errors import LocalError, RemoteError
+from meshd.node.errors import LocalError
 from meshd.node.identity import Identity, found, new_node_key
 from meshd.node.invitation import Invitation, decode_invitation, locate, show_time
 from meshd.node.issuing import Issuer, Ledger, decode_ledger
@@ -273,20 +272,6 @@ class Storage:
     def find_invitation(self, invitation_id: bytes) -> Invitation | None:
         """The invitation with this id, used or not, expired or not."""
         return self._load(f"invitations/{locate(invitation_id).hex()}", decode_invitation)
-
-    def redeem_invitation(self, invitation_id: bytes, node: NodeId, unix_time: float) -> Invitation:
-        """Mark an invitation used by `node`, on disk, whoever else tries at the same time.
-
-        Raises RemoteError: "invitation-unknown", "invitation-expired", "invitation-used".
-        """
-        with self._invitations():
-            invitation = self.find_invitation(invitation_id)
-            if invitation is None:
-                raise RemoteError("invitation-unknown")
-            redeemed = invitation.redeem(node, unix_time)
-            if redeemed != invitation:
-                self._save(f"invitations/{invitation.locator.hex()}", redeemed.encode())
-            return redeemed
 
     def invitations(self) -> list[Invitation]:
         """All that are kept, in the order of their locators."""

@@ -79,6 +79,9 @@ class MeshAuthority:
             return False
         if certificate.node != record.subject:
             return False
+        known = self.certificates.get(record.subject)
+        if known is not None and known[0].not_before > certificate.not_before:
+            return False  # what an older certificate granted is over
         self.certificates[record.subject] = (certificate, chain)
         return True
 

@@ -39,8 +39,6 @@ MAX_ENDPOINTS = 4
 MAX_TOKEN = 300
 """Characters of the longest token, with some to spare."""
 
-DEFAULT_LIFETIME = 3600.0
-"""Seconds that an invitation lasts."""
 MAX_LIFETIME = 30 * 86_400.0
 
 _FIXED = 69

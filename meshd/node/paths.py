@@ -238,12 +238,6 @@ class PathSet:
         path.endpoint = endpoint
         return path
 
-    def by_channel(self, channel: int) -> Path | None:
-        """The relayed path that uses `channel`."""
-        return next(
-            (p for p in self._paths.values() if p.relay is not None and p.channel == channel), None
-        )
-
     def drop(self, path: Path) -> None:
         """Forget a path."""
         self._paths = {key: kept for key, kept in self._paths.items() if kept is not path}

@@ -56,11 +56,6 @@ class _Layout(NamedTuple):
     protocol: int
 
 
-def is_plain(header: Buffer) -> bool:
-    """Whether the packet behind `header` is complete already: nothing to cut or to finish."""
-    return not header[0] & NEEDS_CSUM and header[1] == GSO_NONE
-
-
 def validate(header: Buffer, length: int) -> bool:
     """Whether a 10-byte header is one that a kernel may be given with `length` bytes of packet.
 
