@@ -41,6 +41,7 @@ FOUNDER, VICTIM = "berlin", "tokyo"
 POLL_S = 0.2
 PINGS = 3
 LOG_TAIL = 15
+MAX_MIB = 4096
 
 
 class Interrupted(BaseException):
@@ -248,7 +249,7 @@ def interruptible() -> Iterator[None]:
 def main(argv: Sequence[str], stream: TextIO | None = None) -> int:
     """Run the demo and return the exit code; the last line is ``demo: ok ...`` or why not."""
     parser = argparse.ArgumentParser(prog="meshd demo", description="Five hosts, a crash.")
-    parser.add_argument("--size", type=int, default=256, metavar="MIB", help="how much to move")
+    parser.add_argument("--size", type=_mib, default=256, metavar="MIB", help="how much to move")
     options = parser.parse_args(argv)
     output = stream or sys.stdout
     logs: list[str] = []
@@ -269,6 +270,13 @@ def main(argv: Sequence[str], stream: TextIO | None = None) -> int:
         return error.exit_code
     output.write(figures.line() + "\n")
     return 0
+
+
+def _mib(text: str) -> int:
+    """A size that both ends can hold in memory."""
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= MAX_MIB:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 to {MAX_MIB}")
+    return int(text)
 
 
 def tail(host: Host) -> str:

@@ -68,6 +68,15 @@ def test_a_killed_demo_leaves_nothing() -> None:
     wait_until(lambda: not namespaces_of(process.pid), "the janitor to clean up", 10.0)
 
 
+@pytest.mark.parametrize("size", ["-1", "0", "1e3", "9" * 30])
+def test_a_size_that_makes_no_sense_is_told_at_once(size: str) -> None:
+    with demo("--size", size) as process:
+        output, errors = process.communicate(timeout=20)
+    assert process.returncode == 2
+    assert errors.splitlines()[-1].endswith("--size: expected a whole number from 1 to 4096")
+    assert output == ""
+
+
 def test_without_root_the_demo_says_so_in_one_line() -> None:
     # Root is given up after the imports: the checkout may be in a home closed to others.
     code = "import os, sys; from simulations.lab.demo import main"
