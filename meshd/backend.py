@@ -69,7 +69,7 @@ class NodeBackend:
         return {
             "self": own,
             "peers": [self._peer(peer, now) for peer in peers if peer.id != identity.id],
-            "notices": list(self._notices()),
+            "notices": [*([self.failing] if self.failing else []), *self._notices()],
         }
 
     def _peer(self, peer: Peer, now: float) -> PeerStatus:

@@ -50,7 +50,7 @@ class PeerStatus(TypedDict):
 
 
 class Status(TypedDict):
-    """`status --json`; `notices` are sentences on what is missing or has no effect."""
+    """`status --json`; `notices` are sentences on what fails, is missing or has no effect."""
 
     self: SelfStatus
     peers: list[PeerStatus]

@@ -119,6 +119,7 @@ async def test_health_tells_what_fails(alpha: Desk) -> None:
     assert alpha.backend.health() == (True, "healthy")
     alpha.backend.failing = "the disk is full"
     assert alpha.backend.health() == (False, "the disk is full")
+    assert alpha.backend.status()["notices"][0] == "the disk is full"
 
 
 async def test_the_counters_follow_what_happened(alpha: Desk, beta: Desk) -> None:
