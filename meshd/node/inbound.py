@@ -187,6 +187,9 @@ class Inbound:
             after = at + parts * HEADER_SIZE
             if session is None or index or not 0 < parts <= count - first:
                 return False
+            tail = HEADER.unpack_from(headers, after - HEADER_SIZE)
+            if tail != (DATA, parts - 1, parts, flags, receiver, counter):
+                return False
             # In order, and none of another frame: the AEAD says the rest.
             order = headers[at + 1 : after : HEADER_SIZE].tobytes()
             low = headers[at + 15 : after : HEADER_SIZE].tobytes()
