@@ -36,6 +36,8 @@ from meshd.pump import Pump
 
 RECORDS_DELAY = 1.0
 """Seconds that changed records may wait to be written, so that a burst is one write."""
+SAVE_AGAIN = 10.0
+"""Seconds until a state directory that could not be written is tried again."""
 CLOCK_INTERVAL = 30.0
 """Seconds between two looks at the wall clock and at the host's addresses."""
 RESOLVE_AGAIN = 60.0
@@ -265,8 +267,7 @@ class Daemon:
         try:
             self._perform_output(output)
         except LocalError as error:
-            self._backend.failing = str(error)
-            _log.error("%s", error)
+            self._cannot_save(error)
             raise OSError(str(error)) from error
 
     def _perform_output(self, output: Output) -> None:
@@ -323,8 +324,15 @@ class Daemon:
             self._storage.save_records([record.encode() for record in self._node.records()])
             self._backend.failing = None
         except LocalError as error:
-            self._backend.failing = str(error)
-            _log.error("%s", error)
+            self._cannot_save(error)
+
+    def _cannot_save(self, error: LocalError) -> None:
+        """Tell it, and try again: nothing else may need to be written for hours."""
+        self._backend.failing = str(error)
+        _log.error("%s", error)
+        if self._saving is None:
+            loop = asyncio.get_running_loop()
+            self._saving = loop.call_later(SAVE_AGAIN, self._save_records)
 
     async def _follow_routes(self) -> None:
         """Make the kernel's routes into the TUN those that members offer."""

@@ -235,6 +235,29 @@ async def test_a_disk_that_fails_shows_in_health_and_stops_what_rests_on_it(
         assert daemon._backend.health() == (True, "healthy")
 
 
+async def test_a_disk_that_failed_is_tried_again_without_being_asked(
+    alpha: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries: list[int] = []
+    healthy = asyncio.Event()
+
+    def refuse_twice(_: object) -> None:
+        tries.append(1)
+        if len(tries) < 3:
+            raise LocalError("cannot write /var/lib/aegisray: No space left on device")
+        healthy.set()
+
+    async with alpha.running() as up:
+        daemon = up.daemon
+        daemon._save_records()
+        monkeypatch.setattr("meshd.daemon.SAVE_AGAIN", 0.0)
+        monkeypatch.setattr(daemon._storage, "save_records", refuse_twice)
+        daemon._save_records()
+        assert daemon._backend.health()[0] is False
+        await asyncio.wait_for(healthy.wait(), 10.0)
+        assert daemon._backend.health() == (True, "healthy")
+
+
 async def test_a_tun_that_is_taken_away_ends_it_with_the_reason(
     alpha: Place, kernel: Kernel
 ) -> None:
