@@ -80,6 +80,8 @@ class Demo:
     lab: Lab
     table: LiveTable
     size: int
+    check: Callable[[], None]
+    """Raises `Interrupted` when a signal has come."""
     figures: Figures = field(default_factory=Figures)
     hosts: dict[str, Host] = field(default_factory=dict)
     known: dict[str, tuple[str, str]] = field(default_factory=dict)
@@ -205,6 +207,7 @@ class Demo:
 
     def rows(self) -> dict[str, dict[str, View]]:
         """What every running daemon says of the others, asked at the same time."""
+        self.check()
         running = [host for host in self.hosts.values() if host.daemon is not None]
         with ThreadPoolExecutor(len(running)) as pool:
             answers = list(pool.map(lambda host: host.status(), running))
@@ -232,15 +235,25 @@ def all_alive(rows: Rows) -> bool:
 
 
 @contextlib.contextmanager
-def interruptible() -> Iterator[None]:
-    """Turn the signals that end a program into `Interrupted`, so that ``with`` blocks clean up."""
+def interruptible() -> Iterator[Callable[[], None]]:
+    """Turn the signals that end a program into `Interrupted`, so that ``with`` blocks clean up.
+
+    Python drops what a handler raises inside a finalizer: the function that this gives raises it
+    again, if a signal has come.
+    """
+    came: list[int] = []
 
     def stop(number: int, _frame: FrameType | None) -> None:
+        came.append(number)
         raise Interrupted(number)
+
+    def check() -> None:
+        if came:
+            raise Interrupted(came[0])
 
     before = {number: signal.signal(number, stop) for number in sorted(STOP_SIGNALS)}
     try:
-        yield
+        yield check
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -254,10 +267,11 @@ def main(argv: Sequence[str], stream: TextIO | None = None) -> int:
     output = stream or sys.stdout
     logs: list[str] = []
     try:
-        with interruptible(), Lab() as lab:
-            demo = Demo(lab, LiveTable(NAMES, output), options.size * transfer.MIB)
+        with interruptible() as check, Lab() as lab:
+            demo = Demo(lab, LiveTable(NAMES, output), options.size * transfer.MIB, check)
             try:
                 figures = demo.run()
+                check()
             except LabError:
                 logs = [tail(host) for host in demo.hosts.values()]
                 raise

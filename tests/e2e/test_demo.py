@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from simulations.lab.demo import Interrupted, interruptible
 from simulations.lab.namespaces import NETNS, run
 from simulations.lab.waiting import wait_until
 
@@ -86,3 +87,12 @@ def test_without_root_the_demo_says_so_in_one_line() -> None:
     assert done.stdout == (
         "demo: FAILED: making network namespaces needs root: run it again with sudo\n"
     )
+
+
+def test_a_signal_that_was_swallowed_is_raised_again() -> None:
+    with interruptible() as check:
+        check()
+        with pytest.raises(Interrupted):
+            signal.raise_signal(signal.SIGTERM)
+        with pytest.raises(Interrupted, match="SIGTERM"):
+            check()
