@@ -266,7 +266,11 @@ class Node:
 
     def add_invitation(self, invitation: Invitation) -> None:
         """Admit whoever comes with it."""
-        self._handshakes.invitations[invitation.locator] = invitation
+        invitations, unix_time = self._handshakes.invitations, self._authority.unix_time
+        for known in list(invitations.values()):
+            if known.expiry < unix_time:
+                del invitations[known.locator]
+        invitations[invitation.locator] = invitation
 
     def send_failed(
         self, endpoint: Endpoint, reason: str, *, packets: bool, too_large: bool, now: float

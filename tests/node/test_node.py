@@ -8,6 +8,8 @@ from ipaddress import IPv4Address, ip_address
 import pytest
 
 from meshd.node import outputs
+from meshd.node.grants import Grants
+from meshd.node.invitation import Invitation
 from meshd.node.node import MAX_OUTPUTS
 from meshd.node.outputs import PeerChanged, SendDatagram
 from meshd.node.wire import BASE_SEGMENT, DATA, INITIATION
@@ -322,3 +324,16 @@ def test_records_can_be_kept_and_given_back() -> None:
     alpha.kill()
     alpha.start()
     assert len(alpha.node.records()) == 4
+
+
+def test_expired_invitations_are_not_kept_in_memory() -> None:
+    mesh = Mesh()
+    alpha = mesh.alpha()
+    now = alpha.node.state.unix_time(0.0)
+    sealed, expiry = bytes(48), int(now) + 60
+    old = Invitation(bytes(16), sealed, Grants(), expiry)
+    new = Invitation(b"n" * 16, sealed, Grants(), expiry + 3600)
+    alpha.node.add_invitation(old)
+    alpha.node.set_clock(now + 61, 0.0)
+    alpha.node.add_invitation(new)
+    assert list(alpha.node._handshakes.invitations.values()) == [new]
