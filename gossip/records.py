@@ -52,10 +52,12 @@ class RecordKind(IntEnum):
     CERTIFICATE = 1
     ROUTES = 2
     REVOCATIONS = 3
+    DEPARTURE = 4
 
 
-LASTING_KINDS: Final = (int(RecordKind.REVOCATIONS),)
-"""Kinds that outlive their subject: a revocation holds though its issuer is long gone."""
+LASTING_KINDS: Final = (int(RecordKind.REVOCATIONS), int(RecordKind.DEPARTURE))
+"""Kinds that outlive their subject: a revocation holds though its issuer is long gone, and who
+left for good does not come back by being forgotten."""
 
 
 def max_size(kind: int) -> int:
