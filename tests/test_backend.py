@@ -14,11 +14,11 @@ from meshd.backend import NodeBackend
 from meshd.host.api import MAX_PING_TIMEOUT
 from meshd.host.storage import Storage
 from meshd.node import outputs
-from meshd.node.dialogue import PING_TIMEOUT
 from meshd.node.errors import LocalError
 from meshd.node.grants import Grants
 from meshd.node.invitation import decode_token
 from meshd.node.outputs import Output
+from meshd.node.pinging import PING_TIMEOUT
 from tests.devices import ALPHA_AT, Side, connected, founder, ipv4, neighbour
 
 

@@ -5,8 +5,8 @@ Sends control messages (or keeps them until there is a session) and acts on thos
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 
 from gossip import GossipError, GossipProtocol, NodeId
 from meshd.node import control
@@ -16,9 +16,10 @@ from meshd.node.errors import RemoteError
 from meshd.node.handshaking import Handshakes
 from meshd.node.inbound import Arrival
 from meshd.node.outbound import Outbound
-from meshd.node.outputs import PeerChanged, Pong, SendFrame
+from meshd.node.outputs import PeerChanged, SendFrame
 from meshd.node.paths import DueProbe, Path, PathKind
 from meshd.node.peer import Peer
+from meshd.node.pinging import Pings
 from meshd.node.relay import Relay
 from meshd.node.session import Session
 from meshd.node.state import NodeState
@@ -29,20 +30,6 @@ HEARD_INTERVAL = 0.5
 """Seconds between two times that gossip is told of a peer's traffic."""
 MAX_REFLEXIVE = 16
 MAX_CHANNELS = 1024
-MAX_PINGS = 256
-PING_TIMEOUT = 30.0
-"""Seconds: the longest that a person may wait; who asked gives up before, as a rule."""
-
-
-@dataclass(slots=True)
-class PendingPing:
-    """A ping of a person's, sent or waiting for a session."""
-
-    token: int
-    peer: Peer
-    since: float
-    nonce: int | None = None
-    path: Path | None = None
 
 
 class Dialogue:
@@ -65,7 +52,9 @@ class Dialogue:
         self._enroller = enroller
         self._channels: dict[int, list[Path]] = {}
         """By number, which is the relay's choice: two relays may choose the same."""
-        self._pings: list[PendingPing] = []
+        self._pings = Pings(state, self._ping)
+        self.handlers: dict[type[Control], Callable[[Peer, Control, float], None]] = {}
+        """What other parts do with messages of theirs; they may raise RemoteError."""
         self.touched = False
         """Set when something is due at once; the node clears it."""
 
@@ -119,9 +108,7 @@ class Dialogue:
             self._seal(peer, session, peer.waiting.popleft(), path)
         for frame in self._outbound.held(peer, now):
             self._state.outputs.append(SendFrame(frame))
-        for ping in self._pings:
-            if ping.peer is peer and ping.nonce is None:
-                self._send_ping(ping, now)
+        self._pings.ready(peer, now)
 
     def paths_changed(self, peer: Peer, now: float) -> None:
         """Choose `peer`'s path again, and let everything follow that depends on it."""
@@ -262,16 +249,16 @@ class Dialogue:
             case control.Close():
                 self.closed(peer, now)
             case _:
-                raise RemoteError("control")
+                handler = self.handlers.get(type(message))
+                if handler is None:
+                    raise RemoteError("control")
+                handler(peer, message, now)
 
     def _acknowledged(
         self, peer: Peer, nonce: int, observed: Endpoint | None, path: Path, now: float
     ) -> None:
-        for ping in self._pings:
-            if ping.nonce == nonce and ping.peer is peer and ping.path is not None:
-                self._pings.remove(ping)
-                self._pong(ping, now - ping.since)
-                return
+        if self._pings.acknowledged(peer, nonce, now):
+            return
         probed = [path, *(other for other in peer.paths if other is not path)]
         if not any(other.measured(nonce, now) is not None for other in probed):
             return
@@ -363,34 +350,13 @@ class Dialogue:
 
     def ping(self, peer: Peer, token: int, now: float) -> None:
         """Measure the round trip to `peer`: a `Pong` follows, within `PING_TIMEOUT` seconds."""
-        ping = PendingPing(token, peer, now)
-        if len(self._pings) >= MAX_PINGS:
-            self._pong(ping, None)
-            return
-        self._pings.append(ping)
-        if peer.ready(now):
-            self._send_ping(ping, now)
-        else:
+        if not self._pings.add(peer, token, now):
             self._handshakes.begin(peer, now)
             self.touched = True
 
-    def _send_ping(self, ping: PendingPing, now: float) -> None:
-        ping.nonce = self._state.rng.getrandbits(63) | 1 << 63
-        ping.path, ping.since = ping.peer.path, now
-        self.send(ping.peer, control.Probe(ping.nonce), now)
-
-    def _pong(self, ping: PendingPing, rtt: float | None) -> None:
-        via, kind = "", ""
-        if ping.path is not None:
-            kind = ping.path.kind.value
-            relay = self._state.peers.get(ping.path.relay) if ping.path.relay is not None else None
-            via = relay.name if relay is not None else format_endpoint(ping.path.endpoint)
-        self._state.outputs.append(Pong(ping.token, rtt, via, kind))
+    def _ping(self, peer: Peer, nonce: int, now: float) -> None:
+        self.send(peer, control.Probe(nonce), now)
 
     def expire_pings(self, now: float) -> float | None:
         """Give up pings without an answer; when the next one is due."""
-        for ping in list(self._pings):
-            if now - ping.since >= PING_TIMEOUT:
-                self._pings.remove(ping)
-                self._pong(ping, None)
-        return min((ping.since + PING_TIMEOUT for ping in self._pings), default=None)
+        return self._pings.expire(now)

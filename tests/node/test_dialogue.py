@@ -9,8 +9,8 @@ import pytest
 from gossip import NodeId
 from meshd.node import control
 from meshd.node.control import Control, encode_control
-from meshd.node.dialogue import MAX_PINGS, MAX_REFLEXIVE, PING_TIMEOUT
-from meshd.node.outputs import PeerChanged, Pong
+from meshd.node.dialogue import MAX_REFLEXIVE
+from meshd.node.outputs import PeerChanged
 from meshd.node.wire import (
     BASE_SEGMENT,
     CONTROL,
@@ -310,41 +310,6 @@ def test_what_peers_see_of_us_is_remembered_within_bounds() -> None:
     assert ("192.0.2.1", 100) in alpha.node.state.reflexive
     say(beta, alpha, control.ProbeAck(7, ("192.0.2.1", 5000)))
     assert ("192.0.2.1", 5000) not in alpha.node.state.reflexive
-
-
-# Pings
-
-
-def test_a_ping_measures_the_round_trip() -> None:
-    mesh = Mesh()
-    alpha, beta = mesh.pair()
-    pong = alpha.ping(beta)
-    assert pong is not None
-    assert pong.rtt == pytest.approx(0.020)
-    assert (pong.kind, pong.via) == ("direct", "198.51.100.2:443")
-
-
-def test_a_ping_waits_for_a_session_and_then_not_for_ever() -> None:
-    mesh = Mesh()
-    alpha, beta = mesh.alpha(), mesh.host("beta")
-    pong = beta.ping(alpha)
-    assert pong is not None
-    assert pong.rtt == pytest.approx(0.020)
-    alpha.kill()
-    asked = mesh.world.now
-    assert beta.ping(alpha, within=PING_TIMEOUT + 1) is None
-    assert beta.told(Pong)[-1].rtt is None
-    assert mesh.world.now - asked == pytest.approx(PING_TIMEOUT, abs=0.2)
-
-
-def test_pings_are_bounded() -> None:
-    mesh = Mesh()
-    alpha, beta = mesh.pair()
-    beta.kill()
-    for token in range(1000, 1000 + MAX_PINGS + 1):
-        alpha.node.ping(alpha.peer(beta), token, mesh.world.now)
-    alpha.settle()
-    assert [pong.token for pong in alpha.told(Pong)] == [1000 + MAX_PINGS]
 
 
 # Goodbyes and nonsense
