@@ -14,6 +14,7 @@ from typing import Final
 from gossip import messages
 from gossip.core import Core
 from gossip.ids import NodeId
+from gossip.items import MAX_ITEMS
 from gossip.messages import BUCKETS, Buckets, Entries, Entry, Ping, Records, Want
 from gossip.records import Record, RecordKind
 from gossip.store import bucket_range
@@ -178,7 +179,7 @@ class Synchroniser:
         sent, items, size = 0, list[bytes](), 0
         for record in sorted(held, key=_admission_order):
             item = core.record_item(record)
-            if size + len(item) > room or len(items) == messages.MAX_ITEMS:
+            if size + len(item) > room or len(items) == MAX_ITEMS:
                 if sent == budget or not self._take_token(now):
                     return budget
                 core.send(to, Records(), items)

@@ -12,8 +12,9 @@ from gossip.dissemination import NewsClass, NewsQueue, transmit_limit
 from gossip.events import Output, SendMessage
 from gossip.ids import NodeId
 from gossip.isolation import IsolationGuard
+from gossip.items import MAX_ITEMS, RecordItem, accuse, encode_item
 from gossip.members import MemberState, MemberTable, Peer
-from gossip.messages import Body, RecordItem
+from gossip.messages import Body
 from gossip.records import Record, RecordKind
 from gossip.rotation import Rotation
 from gossip.statistics import Counters
@@ -59,7 +60,7 @@ class Core:
         if news and len(self.news):
             size = messages.body_size(body) + sum(map(len, items))
             limit = transmit_limit(self.config.retransmit_multiplier, self.members.live + 1)
-            slots = messages.MAX_ITEMS - len(items)
+            slots = MAX_ITEMS - len(items)
             items = [*items, *self.news.fill(self.config.packet_size - size, limit, slots)]
         payload = messages.encode(self.sequence, body, items)
         self.counters.messages_sent += 1
@@ -77,7 +78,7 @@ class Core:
 
     def record_item(self, record: Record) -> bytes:
         """The item that carries `record` and this node's view of its subject."""
-        return messages.encode_item(RecordItem(record, self.state_of(record.subject)))
+        return encode_item(RecordItem(record, self.state_of(record.subject)))
 
     def spread_record(self, record: Record, now: float) -> None:
         """Queue a record as news."""
@@ -101,8 +102,8 @@ class Core:
     def charge(self, peer: Peer) -> bytes:
         """This node's own accusation of `peer`, at its current sequence, as an item."""
         if peer.charge is None:
-            accusation = messages.accuse(self.authority, self.identity, peer.id, peer.sequence)
-            peer.charge = messages.encode_item(accusation)
+            accusation = accuse(self.authority, self.identity, peer.id, peer.sequence)
+            peer.charge = encode_item(accusation)
         return peer.charge
 
     def buddy_items(self, peer: Peer) -> list[bytes]:

@@ -14,7 +14,7 @@ from collections.abc import Hashable
 from enum import IntEnum
 from typing import Final
 
-from gossip.messages import MAX_ITEMS
+from gossip.items import MAX_ITEMS
 
 
 class NewsClass(IntEnum):

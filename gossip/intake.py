@@ -9,8 +9,8 @@ from gossip.core import Core
 from gossip.errors import GossipError
 from gossip.events import MemberLeft, MemberUp, RecordChanged
 from gossip.ids import NodeId
+from gossip.items import Accusation, Item, RecordItem
 from gossip.members import MemberState, Peer, state_after_record
-from gossip.messages import Accusation, Item, RecordItem
 from gossip.own import OwnRecords
 from gossip.probing import Prober
 from gossip.records import Record, RecordKind

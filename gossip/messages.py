@@ -12,7 +12,8 @@ at once when the other holds an older record of it than it should.
 
     type            body                                                          items
     1 PING          nonce u32                                                     yes
-    2 ACK           nonce u32, digest u64 (over all records the sender holds)     yes
+    2 ACK           nonce u32, digest u64 (over all records the sender holds),    yes
+                    coordinate 22 (the sender's, see `coordinates`)
     3 PING_REQUEST  nonce u32, target 16                                          yes
     4 NACK          nonce u32                                                     yes
     5 GOSSIP        -                                                             yes
@@ -22,21 +23,7 @@ at once when the other holds an older record of it than it should.
     8 WANT          keys of 17 bytes: kind u8, subject 16                         no
     9 RECORDS       -                                                             yes
 
-An item:
-
-    0      1          3
-    +------+----------+----------- - -
-    | type | size u16 | body
-    +------+----------+----------- - -
-
-    type            body
-    0 record        state u8 (the subject's, as the sender sees it: 0 alive, 1 suspect, 2 dead,
-                    3 left), then the record (see `records`)
-    1 accusation    subject 16, sequence u64, accuser 16, signature 64
-
-An accusation says: "this subject, of this sequence, does not answer me". Its signature, by the
-accuser's key, covers `b"gossip accusation\\0"`, the size of the domain (u8), the domain, and the
-40 bytes before it.
+Items are drawn in `items`.
 
 Exchanges (RTT at each arrow):
 
@@ -56,33 +43,25 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import Final, TypeAlias
 
-from gossip import records
+from gossip import coordinates
+from gossip.coordinates import ORIGIN, Coordinate
 from gossip.errors import DecodeError
-from gossip.ids import MAX_SEQUENCE, NODE_ID_SIZE, SIGNATURE_SIZE, NodeId
-from gossip.members import MemberState
-from gossip.records import MAX_KINDS, Record
-
-if TYPE_CHECKING:
-    from gossip.authority import Authority
+from gossip.ids import MAX_SEQUENCE, NODE_ID_SIZE, NodeId
+from gossip.items import Item, decode_items
+from gossip.records import MAX_KINDS
 
 VERSION: Final = 1
 BUCKETS: Final = 128
-MAX_ITEMS: Final = 16
 MAX_MESSAGE_SIZE: Final = 65535
-ITEM_OVERHEAD: Final = 3
 
 _HEADER: Final = struct.Struct(">BBQ")
 _NONCE: Final = struct.Struct(">I")
 _ACK: Final = struct.Struct(">IQ")
 _PING_REQUEST: Final = struct.Struct(">I16s")
-_ITEM: Final = struct.Struct(">BH")
 _ENTRY: Final = struct.Struct(">B16sQ4s")
 _KEY: Final = struct.Struct(">B16s")
-_ACCUSATION: Final = struct.Struct(">16sQ16s64s")
-_ACCUSATION_CONTEXT: Final = b"gossip accusation\x00"
-_STATES: Final = tuple(MemberState)
 
 HEADER_SIZE: Final = _HEADER.size
 ENTRY_SIZE: Final = _ENTRY.size
@@ -99,10 +78,14 @@ class Ping:
 
 @dataclass(frozen=True, slots=True)
 class Ack:
-    """I am (or: it is). `digest` stands for all records that the sender holds."""
+    """I am (or: it is). `digest` stands for all records that the sender holds.
+
+    `coordinate` is the sender's own; a helper that answers for another gives its own too.
+    """
 
     nonce: int
     digest: int
+    coordinate: Coordinate = ORIGIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,32 +150,6 @@ Body: TypeAlias = Ping | Ack | PingRequest | Nack | Gossip | Buckets | Entries |
 
 
 @dataclass(frozen=True, slots=True)
-class RecordItem:
-    """A record, and how its sender sees the subject."""
-
-    record: Record
-    state: MemberState
-
-
-@dataclass(frozen=True, slots=True)
-class Accusation:
-    """`accuser`'s word that `subject` does not answer it."""
-
-    subject: NodeId
-    sequence: int
-    accuser: NodeId
-    signature: bytes
-
-    def signed_bytes(self, domain: bytes) -> bytes:
-        """What the signature covers, in the mesh that `domain` names."""
-        claim = self.subject + self.sequence.to_bytes(8, "big") + self.accuser
-        return _ACCUSATION_CONTEXT + bytes((len(domain),)) + domain + claim
-
-
-Item: TypeAlias = RecordItem | Accusation
-
-
-@dataclass(frozen=True, slots=True)
 class Envelope:
     """One message, decoded. `sequence` is that of its sender's MEMBER record."""
 
@@ -201,29 +158,13 @@ class Envelope:
     items: tuple[Item, ...]
 
 
-def accuse(authority: Authority, accuser: NodeId, subject: NodeId, sequence: int) -> Accusation:
-    """A new accusation under `authority`'s signature."""
-    blank = Accusation(subject, sequence, accuser, b"")
-    signature = authority.sign(blank.signed_bytes(authority.domain))
-    return Accusation(subject, sequence, accuser, signature)
-
-
-def encode_item(item: Item) -> bytes:
-    """An item with its head, ready to be put into a message."""
-    if isinstance(item, RecordItem):
-        data = item.record.encode()
-        return _ITEM.pack(0, len(data) + 1) + bytes((_STATES.index(item.state),)) + data
-    data = _ACCUSATION.pack(item.subject, item.sequence, item.accuser, item.signature)
-    return _ITEM.pack(1, len(data)) + data
-
-
 def body_size(body: Body) -> int:
     """How many bytes a message has before its items."""
     return HEADER_SIZE + len(_encode_body(body)[1])
 
 
 def encode(sequence: int, body: Body, items: Sequence[bytes] = ()) -> bytes:
-    """A message; `items` as `encode_item` gives them."""
+    """A message; `items` as `items.encode_item` gives them."""
     kind, data = _encode_body(body)
     return b"".join((_HEADER.pack(VERSION, kind, sequence), data, *items))
 
@@ -241,15 +182,15 @@ def decode(message: bytes) -> Envelope:
         body, end = _decode_body(kind, message)
     except struct.error as error:
         raise DecodeError("a message that ends early") from error
-    return Envelope(sequence, body, _decode_items(message, end))
+    return Envelope(sequence, body, decode_items(message, end))
 
 
 def _encode_body(body: Body) -> tuple[int, bytes]:
     match body:
         case Ping(nonce):
             return 1, _NONCE.pack(nonce)
-        case Ack(nonce, digest):
-            return 2, _ACK.pack(nonce, digest)
+        case Ack(nonce, digest, coordinate):
+            return 2, _ACK.pack(nonce, digest) + coordinate.pack()
         case PingRequest(nonce, target):
             return 3, _PING_REQUEST.pack(nonce, target)
         case Nack(nonce):
@@ -277,7 +218,10 @@ def _decode_body(kind: int, message: bytes) -> tuple[Body, int]:
     if kind == 1:
         return Ping(*_NONCE.unpack_from(message, at)), at + _NONCE.size
     if kind == 2:
-        return Ack(*_ACK.unpack_from(message, at)), at + _ACK.size
+        nonce, digest = _ACK.unpack_from(message, at)
+        at += _ACK.size
+        end = at + coordinates.PACKED_SIZE
+        return Ack(nonce, digest, coordinates.unpack(message[at:end])), end
     if kind == 3:
         nonce, target = _PING_REQUEST.unpack_from(message, at)
         return PingRequest(nonce, NodeId(target)), at + _PING_REQUEST.size
@@ -333,33 +277,3 @@ def _decode_want(data: bytes) -> Want:
     if not data or len(data) % KEY_SIZE:
         raise DecodeError("keys of a wrong size")
     return Want(tuple((kind, NodeId(subject)) for kind, subject in _KEY.iter_unpack(data)))
-
-
-def _decode_items(message: bytes, at: int) -> tuple[Item, ...]:
-    items: list[Item] = []
-    while at < len(message):
-        if len(message) - at < ITEM_OVERHEAD or len(items) == MAX_ITEMS:
-            raise DecodeError("too many items, or part of one")
-        kind, size = _ITEM.unpack_from(message, at)
-        at += ITEM_OVERHEAD
-        data = message[at : at + size]
-        at += size
-        if at > len(message):
-            raise DecodeError("an item that ends early")
-        items.append(_decode_item(kind, data))
-    return tuple(items)
-
-
-def _decode_item(kind: int, data: bytes) -> Item:
-    if kind == 0:
-        if not data or data[0] >= len(_STATES):
-            raise DecodeError("a record without the subject's state")
-        return RecordItem(records.decode(data[1:]), _STATES[data[0]])
-    if kind == 1:
-        if len(data) != NODE_ID_SIZE * 2 + 8 + SIGNATURE_SIZE:
-            raise DecodeError("an accusation of a wrong size")
-        subject, sequence, accuser, signature = _ACCUSATION.unpack(data)
-        if sequence > MAX_SEQUENCE:
-            raise DecodeError("a sequence out of range")
-        return Accusation(NodeId(subject), sequence, NodeId(accuser), signature)
-    raise DecodeError(f"an item of type {kind}", "item-type")

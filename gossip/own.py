@@ -7,7 +7,7 @@ from gossip.core import Core
 from gossip.errors import GossipError
 from gossip.events import RecordChanged, SequenceChanged
 from gossip.ids import MAX_SEQUENCE
-from gossip.messages import Accusation
+from gossip.items import Accusation
 from gossip.records import LASTING_KINDS, Record, RecordKind
 
 

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from random import Random
 from typing import Final
 
-from gossip import messages, records
+from gossip import messages, records, statistics
 from gossip.antientropy import Synchroniser
 from gossip.authority import Authority
 from gossip.config import GossipConfig
@@ -223,32 +223,7 @@ class GossipProtocol:
 
     def statistics(self) -> GossipStatistics:
         """Numbers of now."""
-        core, counters = self._core, self._core.counters
-        return GossipStatistics(
-            alive=core.members.count(MemberState.ALIVE),
-            suspect=core.members.count(MemberState.SUSPECT),
-            dead=core.members.count(MemberState.DEAD),
-            left=core.members.count(MemberState.LEFT),
-            records=len(core.store),
-            health_multiplier=core.health,
-            isolated=core.guard.isolated,
-            queued=core.news.sizes(),
-            messages_sent=counters.messages_sent,
-            messages_received=counters.messages_received,
-            bytes_sent=counters.bytes_sent,
-            bytes_received=counters.bytes_received,
-            outputs_dropped=counters.outputs_dropped,
-            probes=counters.probes,
-            probes_failed=counters.probes_failed,
-            indirect_probes=counters.indirect_probes,
-            nacks_received=counters.nacks_received,
-            accusations_made=counters.accusations_made,
-            refutations=counters.refutations,
-            verdicts=counters.verdicts,
-            syncs=counters.syncs,
-            equivocations=counters.equivocations,
-            refused=dict(counters.refused),
-        )
+        return statistics.gather(self._core)
 
     # Helpers
 

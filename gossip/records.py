@@ -9,12 +9,13 @@ Bytes, big-endian:
     +-------+------+-------+------+----------+----------+------+-------------+-------+-----------+
 
 flags: bit 0 withdrawn, the rest zero. The signature covers `b"gossip record\\0"`, the size of the
-domain (u8), the domain (the mesh), and all the bytes before the signature: bytes signed for one
-mesh, or for another use of the key, say nothing here.
+domain (u8), the domain (the mesh), the 62 bytes before the body, and the BLAKE2b-256 of the body:
+bytes signed for one mesh, or for another use of the key, say nothing here, and what was signed can
+be shown without the body.
 
 A record replaces another of the same subject and kind if its sequence is higher. Two different
-records of one sequence show that their subject (or two machines with its key) equivocates; all
-nodes then keep the same one, that of the higher signature.
+records of one sequence prove that their subject (or two machines with its key) equivocates; both
+are then held to be void until one of a higher sequence comes (see `quarantine`).
 """
 
 from __future__ import annotations
@@ -66,6 +67,23 @@ def max_size(kind: int) -> int:
 
 
 @dataclass(frozen=True, slots=True)
+class Statement:
+    """What differs between two records of one subject, kind and sequence; the body by its hash."""
+
+    flags: int
+    size: int
+    body_hash: bytes
+    signature: bytes
+
+    def signed_bytes(
+        self, domain: bytes, kind: int, sequence: int, subject: NodeId, key: bytes
+    ) -> bytes:
+        """What the record's signature covers, in the mesh that `domain` names."""
+        head = _HEAD.pack(_VERSION, kind, self.flags, sequence, subject, key, self.size)
+        return b"".join((_CONTEXT, bytes((len(domain),)), domain, head, self.body_hash))
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
     """One signed statement. `body` is opaque to gossip, and empty when `withdrawn`."""
 
@@ -79,11 +97,32 @@ class Record:
 
     def encode(self) -> bytes:
         """The bytes drawn above. Raises `GossipError` for a field that does not fit them."""
-        return self._unsigned() + self.signature
+        _check(self)
+        head = _HEAD.pack(
+            _VERSION,
+            self.kind,
+            self.flags,
+            self.sequence,
+            self.subject,
+            self.key,
+            len(self.body),
+        )
+        return head + self.body + self.signature
 
     def signed_bytes(self, domain: bytes) -> bytes:
         """What the signature covers, in the mesh that `domain` names."""
-        return _CONTEXT + bytes((len(domain),)) + domain + self._unsigned()
+        return self.statement().signed_bytes(
+            domain, self.kind, self.sequence, self.subject, self.key
+        )
+
+    def statement(self) -> Statement:
+        """What an equivocation shows of this record."""
+        return Statement(self.flags, len(self.body), _hash(self.body), self.signature)
+
+    @property
+    def flags(self) -> int:
+        """The flags byte."""
+        return _WITHDRAWN if self.withdrawn else 0
 
     def supersedes(self, other: Record) -> bool:
         """Whether this record replaces `other`, of the same subject and kind."""
@@ -98,19 +137,6 @@ class Record:
             self.signature,
         )
         return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "big")
-
-    def _unsigned(self) -> bytes:
-        _check(self)
-        head = _HEAD.pack(
-            _VERSION,
-            self.kind,
-            _WITHDRAWN if self.withdrawn else 0,
-            self.sequence,
-            self.subject,
-            self.key,
-            len(self.body),
-        )
-        return head + self.body
 
 
 def decode(data: bytes) -> Record:
@@ -151,6 +177,7 @@ def signed(
     """A new record under `authority`'s signature. Raises `GossipError` if it cannot be encoded."""
     blank = bytes(SIGNATURE_SIZE)
     record = Record(kind, key, subject, sequence, withdrawn, body, blank)
+    _check(record)
     return replace(record, signature=authority.sign(record.signed_bytes(authority.domain)))
 
 
@@ -158,6 +185,10 @@ def verified(authority: Authority, record: Record) -> bool:
     """Whether `record` is its subject's own word, in this mesh."""
     message = record.signed_bytes(authority.domain)
     return authority.verify(record.key, record.subject, message, record.signature)
+
+
+def _hash(body: bytes) -> bytes:
+    return hashlib.blake2b(body, digest_size=32).digest()
 
 
 def _check(record: Record) -> None:

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING
+
+from gossip.members import MemberState
+
+if TYPE_CHECKING:
+    from gossip.core import Core
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,3 +74,20 @@ class Counters:
     def refuse(self, reason: str) -> None:
         """Count one refusal. Reasons are literals of this library: the dict stays small."""
         self.refused[reason] = self.refused.get(reason, 0) + 1
+
+
+def gather(core: Core) -> GossipStatistics:
+    """The numbers of this instant."""
+    counters = {item.name: getattr(core.counters, item.name) for item in fields(Counters)}
+    counters["refused"] = dict(core.counters.refused)
+    return GossipStatistics(
+        alive=core.members.count(MemberState.ALIVE),
+        suspect=core.members.count(MemberState.SUSPECT),
+        dead=core.members.count(MemberState.DEAD),
+        left=core.members.count(MemberState.LEFT),
+        records=len(core.store),
+        health_multiplier=core.health,
+        isolated=core.guard.isolated,
+        queued=core.news.sizes(),
+        **counters,
+    )

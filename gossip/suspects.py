@@ -8,12 +8,12 @@ declares dead whom it has not failed to reach itself. Whoever lies about others 
 
 from __future__ import annotations
 
-from gossip import messages, suspicion
+from gossip import suspicion
 from gossip.core import Core
 from gossip.events import MemberDown, MemberSuspected, MemberUp
 from gossip.ids import NodeId
+from gossip.items import Accusation, encode_item
 from gossip.members import MemberState, Peer, accusation_counts
-from gossip.messages import Accusation
 from gossip.probing import Prober
 from gossip.timers import Timer
 
@@ -55,7 +55,7 @@ class Suspects:
         if not self._quota.take(accusation.accuser, now):
             core.counters.refuse("accuser-over-quota")
             return
-        self._accuse(peer, accusation.accuser, messages.encode_item(accusation), now)
+        self._accuse(peer, accusation.accuser, encode_item(accusation), now)
 
     def cleared(self, peer: Peer) -> None:
         """The subject raised its sequence, or left: what was said of the old one is void."""

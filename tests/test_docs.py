@@ -19,7 +19,9 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from gossip import GossipConfig, MemberState, RecordKind, records
+from gossip import items as gossip_items
 from gossip import messages as gossip_messages
+from gossip.coordinates import Coordinate
 from gossip.store import RecordStore
 from meshd import cli, config, contract
 from meshd.host.metrics import Statistics, render
@@ -255,18 +257,23 @@ def frames(suite: CipherSuite, keys: TransportKeys) -> dict[str, object]:
 def gossip() -> dict[str, object]:
     body = NodeRecord(TOKEN.inviter_static, (("192.0.2.1", 443),)).encode()
     record = records.signed(KEYS, RecordKind.MEMBER, ALPHA_PUBLIC, ALPHA_ID, 7, body)
-    item = gossip_messages.encode_item(gossip_messages.RecordItem(record, MemberState.ALIVE))
+    item = gossip_items.encode_item(gossip_items.RecordItem(record, MemberState.ALIVE))
     store = RecordStore(16)
     store.put(record)
-    accusation = gossip_messages.accuse(KEYS, ALPHA_ID, BETA_ID, 3)
+    accusation = gossip_items.accuse(KEYS, ALPHA_ID, BETA_ID, 3)
+    other = records.signed(KEYS, RecordKind.MEMBER, ALPHA_PUBLIC, ALPHA_ID, 7, b"")
+    proof = gossip_items.equivocation(record, other)
+    assert proof is not None
+    place = Coordinate((0.02, -0.01, 0, 0, 0, 0, 0, 0), 0.004, 0.0005, 0.25)
     return {
         "node record": body,
         "record": record.encode(),
         "record digest": record.digest().to_bytes(8, "big"),
         "PING 5 with the record": gossip_messages.encode(7, gossip_messages.Ping(5), [item]),
-        "ACK 5": gossip_messages.encode(7, gossip_messages.Ack(5, store.digest)),
+        "ACK 5": gossip_messages.encode(7, gossip_messages.Ack(5, store.digest, place)),
         "BUCKETS": gossip_messages.encode(7, gossip_messages.Buckets(store.hashes())),
-        "accusation item": gossip_messages.encode_item(accusation),
+        "accusation item": gossip_items.encode_item(accusation),
+        "equivocation item": gossip_items.encode_item(proof),
     }
 
 

@@ -10,7 +10,8 @@ from gossip import messages
 from gossip.antientropy import SETTLED_AFTER, Synchroniser
 from gossip.config import GossipConfig
 from gossip.core import Core
-from gossip.messages import BUCKETS, Buckets, Entries, RecordItem, Want
+from gossip.items import RecordItem
+from gossip.messages import BUCKETS, Buckets, Entries, Want
 from gossip.records import Record
 
 from .cluster import FakeAuthority, id_of, key_of, record_of

@@ -9,6 +9,7 @@ from gossip.config import GossipConfig
 from gossip.core import Core
 from gossip.events import SendMessage
 from gossip.ids import NodeId
+from gossip.items import Accusation
 from gossip.members import MemberState, Peer
 from gossip.messages import Gossip, Ping
 from gossip.timers import Timer
@@ -87,7 +88,7 @@ def test_the_suspect_and_the_condemned_are_shown_our_accusation() -> None:
     core.members.move(peer, MemberState.SUSPECT, 0.0)
     (item,) = core.buddy_items(peer)
     (accusation,) = messages.decode(messages.encode(1, Gossip(), [item])).items
-    assert isinstance(accusation, messages.Accusation)
+    assert isinstance(accusation, Accusation)
     assert (accusation.subject, accusation.accuser) == (peer.id, core.identity)
     core.members.move(peer, MemberState.DEAD, 0.0)
     assert core.buddy_items(peer) == []

@@ -8,8 +8,9 @@ from gossip.core import Core
 from gossip.events import MemberForgotten
 from gossip.healing import MAX_HEALS, Healer
 from gossip.ids import NodeId
+from gossip.items import Accusation, RecordItem
 from gossip.members import MemberState, Peer
-from gossip.messages import Accusation, Buckets, Gossip, Ping, RecordItem, Records, Want
+from gossip.messages import Buckets, Gossip, Ping, Records, Want
 from gossip.records import RecordKind
 from gossip.timers import Timer
 

@@ -11,8 +11,8 @@ from gossip.errors import GossipError
 from gossip.events import MemberLeft, MemberUp, RecordChanged
 from gossip.ids import NodeId
 from gossip.intake import Intake
+from gossip.items import Item, RecordItem
 from gossip.members import MemberState
-from gossip.messages import Item, RecordItem
 from gossip.own import OwnRecords
 from gossip.probing import Prober
 from gossip.records import RecordKind

@@ -23,8 +23,9 @@ from gossip.events import (
     SendMessage,
     SequenceChanged,
 )
+from gossip.items import RecordItem, accuse, encode_item
 from gossip.members import MemberState
-from gossip.messages import Gossip, RecordItem
+from gossip.messages import Gossip
 from gossip.protocol import GossipProtocol
 from gossip.records import RecordKind
 
@@ -185,7 +186,7 @@ def test_one_who_is_back_from_the_dead_makes_us_try_the_others_soon() -> None:
     cluster.run(120)
     protocol = cluster.node(0)
     back = record_of(3, 50)
-    message = messages.encode(50, Gossip(), [messages.encode_item(RecordItem(back, ALIVE))])
+    message = messages.encode(50, Gossip(), [encode_item(RecordItem(back, ALIVE))])
     before = protocol.statistics().messages_sent
     protocol.receive(message, back.subject, cluster.now)
     assert protocol.statistics().messages_sent == before
@@ -221,8 +222,8 @@ def test_accusation_spam_evicts_nobody() -> None:
                 subject = id_of(key_of(victim))
                 record = cluster.node(spammer).record(subject, RecordKind.MEMBER)
                 assert record is not None
-                charge = messages.accuse(FakeAuthority(key), id_of(key), subject, record.sequence)
-                message = messages.encode(1, Gossip(), [messages.encode_item(charge)])
+                charge = accuse(FakeAuthority(key), id_of(key), subject, record.sequence)
+                message = messages.encode(1, Gossip(), [encode_item(charge)])
                 for target in range(4, 8):
                     cluster.node(target).receive(message, id_of(key), cluster.now)
                     cluster.pump(id_of(key_of(target)))
@@ -239,7 +240,7 @@ def test_a_liar_cannot_revive_the_dead() -> None:
     assert record is not None
     cluster.crash(3)
     assert cluster.run_until(lambda: cluster.all_see(3, DEAD), 12) is not None
-    lie = messages.encode(1, Gossip(), [messages.encode_item(RecordItem(record, ALIVE))])
+    lie = messages.encode(1, Gossip(), [encode_item(RecordItem(record, ALIVE))])
     cluster.node(0).receive(lie, id_of(key_of(1)), cluster.now)
     assert cluster.states(0)[id_of(key_of(3))] is DEAD
 
@@ -351,9 +352,7 @@ def test_two_machines_with_one_key_do_not_storm() -> None:
         b"",
         b"\x01\x01",
         bytes(1150),
-        messages.encode(
-            1, Gossip(), [messages.encode_item(RecordItem(record_of("x"), ALIVE))[:-1] + b"!"]
-        ),
+        messages.encode(1, Gossip(), [encode_item(RecordItem(record_of("x"), ALIVE))[:-1] + b"!"]),
     ],
 )
 def test_bad_messages_change_nothing_but_a_counter(message: bytes) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 
 import pytest
@@ -19,7 +20,8 @@ def test_the_bytes_are_those_that_are_drawn() -> None:
     drawn = b"\x01\x02\x00\x00" + bytes(6) + b"\x01\x02" + b"S" * 16 + b"K" * 32 + b"\x00\x04body"
     assert record.encode() == drawn + b"G" * 64
     assert records.decode(record.encode()) == record
-    assert record.signed_bytes(b"mesh") == b"gossip record\x00\x04mesh" + drawn
+    body_hash = hashlib.blake2b(b"body", digest_size=32).digest()
+    assert record.signed_bytes(b"mesh") == b"gossip record\x00\x04mesh" + drawn[:62] + body_hash
 
 
 def test_a_withdrawn_record_comes_through() -> None:

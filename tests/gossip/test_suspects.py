@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from gossip import messages, suspicion
+from gossip import suspicion
 from gossip.core import Core
 from gossip.events import MemberDown, MemberSuspected, MemberUp
 from gossip.ids import NodeId
+from gossip.items import Accusation, accuse
 from gossip.members import MemberState, Peer
-from gossip.messages import Accusation, Ping
+from gossip.messages import Ping
 from gossip.probing import Prober
 from gossip.suspects import Suspects
 from gossip.timers import Timer
@@ -21,7 +22,7 @@ from .test_probing import bodies
 
 def accusation_by(name: int, subject: NodeId, sequence: int = 1) -> Accusation:
     key = key_of(name)
-    return messages.accuse(FakeAuthority(key), id_of(key), subject, sequence)
+    return accuse(FakeAuthority(key), id_of(key), subject, sequence)
 
 
 def scene(members: int = 10) -> tuple[Core, Suspects, Peer]:

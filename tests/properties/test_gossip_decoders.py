@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from contextlib import suppress
 from typing import Any
 
@@ -9,28 +10,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gossip import codec, messages, records
+from gossip import codec, coordinates, messages, records
 from gossip.errors import DecodeError, GossipError
 from gossip.ids import MAX_SEQUENCE, NodeId
+from gossip.items import Accusation, Equivocation, Item, RecordItem, encode_item
 from gossip.members import MemberState
 from gossip.messages import (
     BUCKETS,
-    Accusation,
     Ack,
     Body,
     Buckets,
     Entries,
     Entry,
     Gossip,
-    Item,
     Nack,
     Ping,
     PingRequest,
-    RecordItem,
     Records,
     Want,
 )
-from gossip.records import MAX_MEMBER_SIZE, MAX_RECORD_SIZE, OVERHEAD, Record
+from gossip.records import MAX_MEMBER_SIZE, MAX_RECORD_SIZE, OVERHEAD, Record, Statement
 from tests.gossip.cluster import id_of, key_of, protocol_of, record_of
 
 u32 = st.integers(0, 2**32 - 1)
@@ -71,9 +70,31 @@ def entries(draw: st.DrawFn) -> Entries:
     return Entries(bytes(16), b"\xff" * 16, made)
 
 
+halves = st.floats(-65504, 65504, width=16)
+places = st.builds(
+    lambda vector, height, adjustment, error: coordinates.unpack(
+        struct.pack(">11e", *vector, height, adjustment, error)
+    ),
+    st.lists(halves, min_size=8, max_size=8),
+    st.floats(0, 65504, width=16),
+    halves,
+    st.floats(0, 1.5, width=16),
+)
+
+
+@st.composite
+def proofs(draw: st.DrawFn) -> Equivocation:
+    hashes = st.binary(min_size=32, max_size=32)
+    words = st.tuples(st.integers(0, 1), st.integers(0, 2**16 - 1), hashes)
+    low, high = sorted(draw(st.lists(words, min_size=2, max_size=2, unique=True)))
+    pair = (Statement(*low, draw(signatures)), Statement(*high, draw(signatures)))
+    key = draw(st.binary(min_size=32, max_size=32))
+    return Equivocation(draw(st.integers(0, 15)), draw(sequences), draw(nodes), key, pair)
+
+
 bodies: st.SearchStrategy[Body] = st.one_of(
     st.builds(Ping, u32),
-    st.builds(Ack, u32, u64),
+    st.builds(Ack, u32, u64, places),
     st.builds(PingRequest, u32, nodes),
     st.builds(Nack, u32),
     st.just(Gossip()),
@@ -87,6 +108,7 @@ bodies: st.SearchStrategy[Body] = st.one_of(
 items: st.SearchStrategy[Item] = st.one_of(
     st.builds(RecordItem, any_record(), st.sampled_from(MemberState)),
     st.builds(Accusation, nodes, sequences, nodes, signatures),
+    proofs(),
 )
 
 
@@ -138,7 +160,7 @@ def test_a_bent_record_is_refused_or_is_another(record: Record, data: st.DataObj
 def test_what_a_message_encodes_comes_back(sequence: int, body: Body, carried: list[Item]) -> None:
     if isinstance(body, Buckets | Entries | Want):
         carried = []
-    encoded = messages.encode(sequence, body, [messages.encode_item(item) for item in carried])
+    encoded = messages.encode(sequence, body, [encode_item(item) for item in carried])
     envelope = messages.decode(encoded)
     assert (envelope.sequence, envelope.body, list(envelope.items)) == (sequence, body, carried)
 
@@ -161,9 +183,7 @@ def test_a_node_survives_bent_messages(
     protocol.drain()
     if isinstance(body, Buckets | Entries | Want):
         carried = []
-    message = bytearray(
-        messages.encode(sequence, body, [messages.encode_item(item) for item in carried])
-    )
+    message = bytearray(messages.encode(sequence, body, [encode_item(item) for item in carried]))
     if data.draw(st.booleans()):
         message[data.draw(st.integers(0, len(message) - 1))] ^= data.draw(st.integers(1, 255))
     held = protocol.records()

@@ -1,0 +1,162 @@
+"""Kademlia's routing table: contacts by their distance from this node, most of them near it.
+
+Distance is the XOR of two ids, read as a number (Maymounkov and Mazieres, 2002, section 2). A
+bucket holds up to k contacts whose distance has the same highest bit; an old contact that lives is
+worth more than a new one, because who was there for long tends to stay (section 2.2). Newcomers
+to a full bucket wait in its replacement cache (section 4.1).
+
+Only whose MEMBER record verified, and who was heard itself, may be put in: what others tell are
+hints (see `contacts`), or an attacker fills the table with names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from heapq import nsmallest
+from random import Random
+from typing import Final
+
+from gossip.ids import NODE_ID_SIZE, NodeId
+from gossip.records import Record
+
+BITS: Final = 8 * NODE_ID_SIZE
+
+MAX_FAILURES: Final = 2
+"""Queries in a row without an answer after which a contact gives way to one that waits..."""
+
+MAX_STALE: Final = 5
+"""...and after which it goes though nobody waits (section 4.1: whom else should one ask?)."""
+
+
+def distance(one: bytes, other: bytes) -> int:
+    """The XOR metric: 0 to 2^128 - 1."""
+    return int.from_bytes(one, "big") ^ int.from_bytes(other, "big")
+
+
+@dataclass(slots=True)
+class Contact:
+    """A node that was heard, and its MEMBER record. `heard_at` in monotonic seconds."""
+
+    record: Record
+    heard_at: float
+    failures: int = 0
+
+
+class _Bucket:
+    """Least recently heard first, both those in use and those that wait."""
+
+    __slots__ = ("contacts", "waiting")
+
+    def __init__(self) -> None:
+        self.contacts: dict[NodeId, Contact] = {}
+        self.waiting: dict[NodeId, Contact] = {}
+
+
+class RoutingTable:
+    """At most `k` contacts, and `k` that wait, for each of the 128 ranges of distance."""
+
+    def __init__(self, own: NodeId, k: int) -> None:
+        self._own = own
+        self._k = k
+        self._buckets: dict[int, _Bucket] = {}
+
+    def __len__(self) -> int:
+        return sum(len(bucket.contacts) for bucket in self._buckets.values())
+
+    def __iter__(self) -> Iterator[Contact]:
+        for bucket in self._buckets.values():
+            yield from bucket.contacts.values()
+
+    def get(self, node: NodeId) -> Contact | None:
+        """The contact `node`, if it is in use or waits."""
+        bucket = self._buckets.get(self._index(node))
+        if bucket is None:
+            return None
+        return bucket.contacts.get(node) or bucket.waiting.get(node)
+
+    def heard(self, record: Record, now: float) -> bool:
+        """The subject of a verified MEMBER `record` was heard itself; whether it is in use."""
+        node = record.subject
+        if node == self._own:
+            return False
+        bucket = self._buckets.setdefault(self._index(node), _Bucket())
+        known = bucket.contacts.pop(node, None) or bucket.waiting.pop(node, None)
+        if known is not None and not record.supersedes(known.record):
+            record = known.record
+        contact = Contact(record, now)
+        if len(bucket.contacts) >= self._k:
+            oldest = next(iter(bucket.contacts.values()))
+            if not oldest.failures:
+                self._wait(bucket, contact)
+                return False
+            del bucket.contacts[oldest.record.subject]
+            self._wait(bucket, oldest)
+        bucket.contacts[node] = contact
+        return True
+
+    def failed(self, node: NodeId) -> None:
+        """`node` did not answer a query: after some of that it goes, as the constants say."""
+        bucket = self._buckets.get(self._index(node))
+        if bucket is None:
+            return
+        contact = bucket.contacts.get(node)
+        if contact is None:
+            bucket.waiting.pop(node, None)
+            return
+        contact.failures += 1
+        if contact.failures >= (MAX_FAILURES if bucket.waiting else MAX_STALE):
+            self.remove(node)
+
+    def remove(self, node: NodeId) -> None:
+        """Drop `node`; the last heard of those that wait takes its place."""
+        index = self._index(node)
+        bucket = self._buckets.get(index)
+        if bucket is None:
+            return
+        bucket.waiting.pop(node, None)
+        if bucket.contacts.pop(node, None) is not None and bucket.waiting:
+            heir, contact = bucket.waiting.popitem()
+            bucket.contacts[heir] = contact
+        if not bucket.contacts:
+            del self._buckets[index]
+
+    def closest(self, target: bytes, count: int) -> list[Contact]:
+        """The `count` contacts closest to `target`, the closest first."""
+        goal = int.from_bytes(target, "big")
+        return nsmallest(
+            count, self, key=lambda c: int.from_bytes(c.record.subject, "big") ^ goal
+        )
+
+    def refresh_target(self, rng: Random) -> NodeId:
+        """A random id in the range of a random bucket, no closer than the closest that is used.
+
+        Closer ranges are empty because nobody is there (section 2.3 refreshes what was not used).
+        """
+        if not self._buckets:
+            return self._own
+        index = rng.randint(min(self._buckets), BITS - 1)
+        away = 1 << index | rng.getrandbits(index) if index else 1
+        return NodeId((int.from_bytes(self._own, "big") ^ away).to_bytes(NODE_ID_SIZE, "big"))
+
+    def estimate(self) -> int:
+        """How many nodes there are, this one too, from how close the k closest contacts are.
+
+        Of n uniform ids, the i-th closest lies at i / (n + 1) of the range, on average. Least
+        squares through the origin: n + 1 = sum(i^2) / sum(i * d_i / 2^128).
+        """
+        nearest = self.closest(self._own, self._k)
+        if len(nearest) < self._k:
+            return len(nearest) + 1
+        spaced = sum(i * distance(self._own, c.record.subject) for i, c in enumerate(nearest, 1))
+        squares = sum(i * i for i in range(1, len(nearest) + 1))
+        return max(len(self) + 1, squares * 2**BITS // spaced)
+
+    def _wait(self, bucket: _Bucket, contact: Contact) -> None:
+        while len(bucket.waiting) >= self._k:
+            del bucket.waiting[next(iter(bucket.waiting))]
+        bucket.waiting[contact.record.subject] = contact
+
+    def _index(self, node: NodeId) -> int:
+        """0 for the closest range that another node can be in, 127 for the farther half."""
+        return max(0, distance(self._own, node).bit_length() - 1)
