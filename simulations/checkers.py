@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
+from math import inf
 
 from gossip.events import MemberDown, RecordChanged, SequenceChanged
 from gossip.ids import NodeId
 from simulations.cluster import Cluster, Host, Observer
+from simulations.injector import FaultInjector
 from simulations.machine import Seen, Send
 
 EXAMPLES_MAX = 5
@@ -81,14 +85,18 @@ class SequencesOnlyRise(Checker):
 class NobodyDiesWithoutCause(Checker):
     """No host declares dead one that runs, that it can reach, and to which nothing happened.
 
-    `grace_s` is how long a suspicion that had a cause may outlive it.
+    Neither of the two may be ill: no fault of its own is upon it (`injector` knows). `grace_s` is
+    how long a suspicion that had a cause may outlive it.
     """
 
     name = "nobody dies without cause"
 
-    def __init__(self, cluster: Cluster, grace_s: float) -> None:
+    def __init__(
+        self, cluster: Cluster, grace_s: float, injector: FaultInjector | None = None
+    ) -> None:
         super().__init__(cluster)
         self._grace_s = grace_s
+        self._injector = injector
 
     def saw(self, host: Host, seen: Seen) -> None:
         """Judge a verdict of death."""
@@ -96,8 +104,19 @@ class NobodyDiesWithoutCause(Checker):
             return
         other = self.cluster.by_identity[seen.id]
         calm = self.cluster.undisturbed_s(host, other) > self._grace_s
-        if calm and self.cluster.reachable(host, other):
+        if (
+            calm
+            and not (self._ill(host) or self._ill(other))
+            and self.cluster.reachable(host, other)
+        ):
             self.violated(f"host {host.number} declared the healthy host {other.number} dead")
+
+    def _ill(self, host: Host) -> bool:
+        if self._injector is None:
+            return False
+        ended_at = self._injector.ended_at.get(host.number, -inf)
+        recently = self.cluster.world.now - ended_at <= self._grace_s
+        return recently or self._injector.is_ill(host)
 
 
 class MessagesFit(Checker):
@@ -132,6 +151,14 @@ class ViewsAgree(Checker):
 
     def finish(self) -> None:
         """Compare what every machine says with the truth, and its records with the owners'."""
+        for text in self.disagreements():
+            self.violated(text)
+
+    def disagreements(self, limit: float = inf) -> list[str]:
+        """What is wrong now, in words; the first `limit` of it are enough."""
+        return list(islice(self._disagreements(), None if limit == inf else int(limit)))
+
+    def _disagreements(self) -> Iterator[str]:
         running = {host.identity: host for host in self.cluster.running}
         for host in running.values():
             if host.machine is None:
@@ -140,20 +167,21 @@ class ViewsAgree(Checker):
             for identity, other in running.items():
                 if other is not host and states.get(identity) != "alive":
                     state = states.get(identity, "unknown")
-                    self.violated(f"host {host.number} sees host {other.number} as {state}")
+                    yield f"host {host.number} sees host {other.number} as {state}"
             for identity, state in states.items():
                 if state == "alive" and identity not in running:
-                    self.violated(f"host {host.number} sees {identity.hex()} alive, which is not")
-        self._compare_records(running)
+                    yield f"host {host.number} sees {identity.hex()} alive, which is not"
+        yield from _differing_records(running)
 
-    def _compare_records(self, running: dict[NodeId, Host]) -> None:
-        truth: dict[tuple[NodeId, int], int] = {}
-        held = {h.number: h.machine.sequences() for h in running.values() if h.machine is not None}
-        for identity, host in running.items():
-            own = held[host.number]
-            truth.update({key: value for key, value in own.items() if key[0] == identity})
-        for number, sequences in held.items():
-            for key, sequence in truth.items():
-                if sequences.get(key) != sequence:
-                    found = sequences.get(key)
-                    self.violated(f"host {number} holds {found}, not {sequence}, of {key[0].hex()}")
+
+def _differing_records(running: dict[NodeId, Host]) -> Iterator[str]:
+    truth: dict[tuple[NodeId, int], int] = {}
+    held = {h.number: h.machine.sequences() for h in running.values() if h.machine is not None}
+    for identity, host in running.items():
+        own = held[host.number]
+        truth.update({key: value for key, value in own.items() if key[0] == identity})
+    for number, sequences in held.items():
+        for key, sequence in truth.items():
+            if sequences.get(key) != sequence:
+                found = sequences.get(key)
+                yield f"host {number} holds {found}, not {sequence}, of {key[0].hex()}"

@@ -25,6 +25,7 @@ TEST_FOLDERS = {
     "meshd/host": ("tests/host",),
     "meshd/commands": ("tests/commands",),
     "simulations": ("tests/simulations",),
+    "simulations/scenarios": ("tests/simulations/scenarios",),
     "simulations/lab": ("tests/simulations", "tests/e2e"),
 }
 MODULE_LINES_MAX = 400

@@ -16,7 +16,9 @@ from simulations.checkers import (
     ViewsAgree,
 )
 from simulations.cluster import Cluster
+from simulations.injector import FaultInjector
 from simulations.machine import Send
+from simulations.plan import Fault
 from tests.simulations.toy import toy, toy_cluster
 
 
@@ -91,6 +93,21 @@ def test_a_crash_is_a_cause(cluster: Cluster) -> None:
     cluster.world.run_for(100.0)
     checker.saw(host, MemberDown(other.identity))
     assert checker.result().ok
+
+
+def test_what_is_ill_or_was_just_now_may_be_taken_for_dead(cluster: Cluster) -> None:
+    host, other, _ = cluster.hosts
+    injector = FaultInjector(cluster, lambda host: None)
+    checker = NobodyDiesWithoutCause(cluster, 10.0, injector)
+    cluster.world.run_for(20.0)
+    injector.strike({0: Fault("lossy", (1,), lasts=5.0)})
+    cluster.world.run_for(12.0)
+    for one, two in ((host, other), (other, host)):
+        checker.saw(one, MemberDown(two.identity))
+    assert checker.result().ok
+    cluster.world.run_for(5.0)
+    checker.saw(host, MemberDown(other.identity))
+    assert not checker.result().ok
 
 
 def test_an_oversized_datagram_is_noticed(cluster: Cluster) -> None:

@@ -1,0 +1,15 @@
+"""The scenarios: what is done to the hosts, and how soon all must be well again.
+
+A theme has a module; each ends with its `SCENARIOS`, and here they are all, by name.
+"""
+
+from __future__ import annotations
+
+from simulations.run import Scenario
+from simulations.scenarios import membership, nodes, partitions
+
+SCENARIOS: dict[str, Scenario] = {
+    scenario.name: scenario
+    for theme in (membership, partitions, nodes)
+    for scenario in theme.SCENARIOS
+}
