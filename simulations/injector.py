@@ -37,9 +37,9 @@ class FaultInjector:
         self._events: list[Event] = []
 
     @property
-    def active(self) -> list[Fault]:
-        """The faults in force."""
-        return list(self._active.values())
+    def active(self) -> dict[int, Fault]:
+        """The faults in force, by their place in the plan."""
+        return dict(self._active)
 
     def strike(self, faults: Mapping[int, Fault]) -> None:
         """Begin each fault at its time from now on, those at 0 at once.
