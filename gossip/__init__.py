@@ -6,9 +6,10 @@ records for what each node says, anti-entropy so that nothing stays missed. Begi
 """
 
 from gossip.authority import Authority
-from gossip.config import GossipConfig
+from gossip.config import GossipConfig, Policy
 from gossip.errors import DecodeError, GossipError
 from gossip.events import (
+    LookupDone,
     MemberDown,
     MemberForgotten,
     MemberLeft,
@@ -33,6 +34,7 @@ __all__ = [
     "GossipError",
     "GossipProtocol",
     "GossipStatistics",
+    "LookupDone",
     "Member",
     "MemberDown",
     "MemberForgotten",
@@ -42,6 +44,7 @@ __all__ = [
     "MemberUp",
     "NodeId",
     "Output",
+    "Policy",
     "Record",
     "RecordChanged",
     "RecordKind",

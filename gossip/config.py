@@ -6,7 +6,41 @@ defaults of hashicorp/memberlist and serf, where a line says so.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
+from typing import Final
+
+_MAY_BE_ZERO: Final = ("health_limit", "suspicion_confirmations")
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What is done beyond plain SWIM. All of it on; each part can be off alone, to measure it."""
+
+    # Lifeguard's parts that are no number (the numbers: health_limit 0 turns LHA-Probe off,
+    # suspicion_beta 1 and suspicion_confirmations 0 turn LHA-Suspicion off)
+    nacks: bool = True
+    """Helpers say that the target did not answer them either (section IV.A)."""
+    buddy: bool = True
+    """A probe of a suspect carries its accusation first (section IV.C)."""
+
+    # Beyond Lifeguard
+    own_failure: bool = True
+    """Only those are declared dead whom this node has failed to reach itself."""
+    own_verdict: bool = True
+    """"Dead" is each node's own verdict; off: a verdict is told, believed and passed on."""
+    isolation_guard: bool = True
+    """Verdicts wait while it seems to be this node that is cut off."""
+    tolerate_lateness: bool = True
+    """A deadline that was served late judges nobody: an answer may lie unread."""
+    traffic_is_life: bool = True
+    """Anything authenticated that a member sends answers the probe of it."""
+    tell_suspects: bool = True
+    """A suspect that is heard is told at once that it is one."""
+
+    @classmethod
+    def classic(cls) -> Policy:
+        """Nothing but SWIM."""
+        return cls(**dict.fromkeys((item.name for item in fields(cls)), False))
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +122,27 @@ class GossipConfig:
     retention: float = 86400.0
     """The dead and those who left are forgotten after this (serf, foca, chitchat: 24 h)."""
 
+    # Lookup and partial view
+    full_view: int = 2000
+    """Up to so many live others everyone knows everyone; who meets more becomes partial."""
+    active_view: int = 24
+    """Neighbours that a partial node keeps (HyParView's active view, 2007, section 4)."""
+    kademlia_k: int = 16
+    """Contacts per bucket, and nodes that keep a value (k of Kademlia; discv5 has 16 too)."""
+    lookup_parallelism: int = 3
+    """Queries of one lookup that are waited for at a time (alpha of Kademlia)."""
+    lookup_paths: int = 3
+    """Disjoint paths of one lookup (d of S/Kademlia; rust-libp2p sets it to alpha)."""
+    republish_interval: float = 3600.0
+    """Between two times that a node stores its own records at the closest (BEP 44: 1 h)."""
+    expire_after: float = 7200.0
+    """Stored records that are not stored again are dropped after this (BEP 44: 2 h)."""
+    refresh_interval: float = 300.0
+    """Between two lookups of a random id, which keep the routing table fresh."""
+
+    policy: Policy = field(default_factory=Policy)
+    """What is done beyond plain SWIM."""
+
     # Bounds
     max_members: int = 16384
     max_outputs: int = 8192
@@ -95,9 +150,11 @@ class GossipConfig:
 
     def __post_init__(self) -> None:
         """Raises `ValueError` for numbers that cannot work."""
-        for field in fields(self):
-            if not getattr(self, field.name) > 0:
-                raise ValueError(f"{field.name} must be above zero")
+        for item in fields(self):
+            value = getattr(self, item.name)
+            zero = item.name in _MAY_BE_ZERO and value == 0
+            if item.name != "policy" and not (value > 0 or zero):
+                raise ValueError(f"{item.name} must be above zero")
         if not self.probe_timeout_min <= self.probe_timeout_max < self.probe_period:
             raise ValueError("probe_timeout_max must be below probe_period")
         if not 1150 <= self.packet_size <= 65535:
@@ -122,4 +179,21 @@ class GossipConfig:
             join_interval=2.0,
             heal_burst_interval=2.0,
             heal_burst=30.0,
+        )
+
+    @classmethod
+    def swim(cls) -> GossipConfig:
+        """SWIM as memberlist has it with Lifeguard turned off: what its paper compares with.
+
+        alpha 5, a suspicion of fixed length, a probe timeout of 0.5 s, K 3 helpers. Lifeguard's
+        parts come back with `dataclasses.replace`: LHA-Probe is `health_limit` 7 and `nacks`,
+        LHA-Suspicion is `suspicion_beta` 6 and `suspicion_confirmations` 3, Buddy is `buddy`.
+        """
+        return cls(
+            probe_timeout_min=0.5,
+            health_limit=0,
+            suspicion_alpha=5.0,
+            suspicion_beta=1.0,
+            suspicion_confirmations=0,
+            policy=Policy.classic(),
         )

@@ -99,6 +99,12 @@ class Core:
         """Queue an accusation as news."""
         self._spread(NewsClass.MEMBERSHIP, (subject, accuser), item, now)
 
+    def spread_verdict(self, peer: Peer, now: float) -> None:
+        """Queue "it is dead", as plain SWIM tells it: its record, with the state that we see."""
+        record = self.store.get(peer.id, RecordKind.MEMBER)
+        if record is not None:
+            self._spread(NewsClass.MEMBERSHIP, (peer.id, peer.id), self.record_item(record), now)
+
     def charge(self, peer: Peer) -> bytes:
         """This node's own accusation of `peer`, at its current sequence, as an item."""
         if peer.charge is None:
@@ -107,9 +113,13 @@ class Core:
         return peer.charge
 
     def buddy_items(self, peer: Peer) -> list[bytes]:
-        """Lifeguard's buddy system: what is held against `peer` goes first into a message to it.
+        """Lifeguard's buddy system: what is held against `peer` goes first into a probe of it."""
+        return self.charges(peer) if self.config.policy.buddy else []
 
-        It is under our own name: the accusers may be strangers to a peer that begins anew.
+    def charges(self, peer: Peer) -> list[bytes]:
+        """What is held against `peer`, for it to refute; under our own name.
+
+        The accusers may be strangers to a peer that begins anew.
         """
         accused = peer.state is MemberState.SUSPECT or peer.condemned
         if not accused or peer.state is MemberState.LEFT:

@@ -1,7 +1,7 @@
 """What comes out of `GossipProtocol.drain()`, and when it wants to be called next.
 
     Output = SendMessage | MemberUp | MemberSuspected | MemberDown | MemberLeft
-           | MemberForgotten | RecordChanged | SequenceChanged
+           | MemberForgotten | RecordChanged | SequenceChanged | LookupDone
 
 They are to be acted upon in order: a `SequenceChanged` stands before the first message that uses
 the new sequence, and belongs on disk before that message is sent.
@@ -57,7 +57,7 @@ class MemberLeft:
 
 @dataclass(frozen=True, slots=True)
 class MemberForgotten:
-    """`id` was gone for so long that nothing is kept of it any more."""
+    """Nothing is kept of `id` any more: it was gone for long, or is no neighbour any longer."""
 
     id: NodeId
 
@@ -76,6 +76,21 @@ class SequenceChanged:
     sequence: int
 
 
+@dataclass(frozen=True, slots=True)
+class LookupDone:
+    """What a lookup of `key` brought; every call of `lookup` ends with one.
+
+    `records` are verified: the CERTIFICATE record that entitles its subject to the key (unless the
+    key is the subject's id, and it has none), then its MEMBER record; none if nobody answered.
+    `answered_by` is who held them, this node itself at 0 `hops`, or None.
+    """
+
+    key: bytes
+    records: tuple[Record, ...]
+    answered_by: NodeId | None
+    hops: int
+
+
 Output: TypeAlias = (
     SendMessage
     | MemberUp
@@ -85,6 +100,7 @@ Output: TypeAlias = (
     | MemberForgotten
     | RecordChanged
     | SequenceChanged
+    | LookupDone
 )
 
 

@@ -83,7 +83,7 @@ class Healer:
         due = min(float(MAX_HEALS), len(dead) / max(1, core.members.live))
         tries = int(due) + (core.rng.random() < due - int(due))
         for peer in core.rng.sample(dead, min(tries, len(dead))):
-            core.send(peer.id, Ping(0), core.buddy_items(peer))
+            core.send(peer.id, Ping(0), core.charges(peer))
         if fast:
             self._prove([peer for peer in dead if not peer.condemned], now)
         pause = core.config.heal_burst_interval if fast else core.config.heal_interval
@@ -127,8 +127,8 @@ class Healer:
             core.send(sender, Want(((RecordKind.MEMBER, sender),)))
         elif sequence < peer.sequence:
             self._show(peer)
-        else:
-            core.send(sender, Gossip(), core.buddy_items(peer))
+        elif core.config.policy.tell_suspects:
+            core.send(sender, Gossip(), core.charges(peer))
 
     def remind(self, peer: Peer, now: float) -> None:
         """`peer` was heard otherwise than by a message; if we doubt it, say so."""

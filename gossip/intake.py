@@ -36,6 +36,7 @@ class Intake:
         """
         core = self._core
         good: list[Item] = []
+        differing = 0
         keys: dict[NodeId, bytes] = {core.identity: core.key}
         for item in items:
             if not isinstance(item, RecordItem):
@@ -47,8 +48,7 @@ class Intake:
                     raise GossipError("record-signature")
                 keys[record.subject] = record.key
             elif held != record:
-                if held.sequence == record.sequence:
-                    core.counters.equivocations += 1
+                differing += held.sequence == record.sequence
                 continue
             good.append(item)
         for item in items:
@@ -62,6 +62,7 @@ class Intake:
             if not core.authority.verify(key, item.accuser, message, item.signature):
                 raise GossipError("accusation-signature")
             good.append(item)
+        core.counters.equivocations += differing
         return good
 
     def apply(self, items: Sequence[Item], now: float, spread: bool) -> None:
@@ -81,6 +82,8 @@ class Intake:
         core = self._core
         if record.subject == core.identity:
             self._own.witness(record, now)
+            if seen is MemberState.DEAD and not core.config.policy.own_verdict:
+                self._own.refute(record.sequence, now)
             return False
         held = core.store.get(record.subject, record.kind)
         if held == record:
@@ -131,7 +134,7 @@ class Intake:
 
     def _accusation(self, accusation: Accusation, now: float) -> None:
         if accusation.subject == self._core.identity:
-            self._own.refute(accusation, now)
+            self._own.refute(accusation.sequence, now)
         else:
             self._suspects.accused(accusation, now)
 
@@ -152,6 +155,8 @@ class Intake:
         elif state is MemberState.LEFT and peer.state is not MemberState.LEFT:
             core.members.move(peer, MemberState.LEFT, now)
             core.outputs.append(MemberLeft(peer.id))
+        elif seen is MemberState.DEAD and record.sequence == peer.sequence:
+            self._suspects.told_dead(peer, now)
 
     def _rise(self, peer: Peer, now: float) -> None:
         core = self._core

@@ -51,6 +51,8 @@ class IsolationGuard:
         return self._since + suspicion.longest(self._config, self._members.live + 1)
 
     def _looks_isolated(self) -> bool:
+        if not self._config.policy.isolation_guard:
+            return False
         live = self._members.live
         suspects = self._members.count(MemberState.SUSPECT)
         many = suspects >= self._config.isolation_min_suspects

@@ -7,7 +7,6 @@ from gossip.core import Core
 from gossip.errors import GossipError
 from gossip.events import RecordChanged, SequenceChanged
 from gossip.ids import MAX_SEQUENCE
-from gossip.items import Accusation
 from gossip.records import LASTING_KINDS, Record, RecordKind
 
 
@@ -45,11 +44,11 @@ class OwnRecords:
             self._used = sequence
             self._core.outputs.append(SequenceChanged(sequence))
 
-    def refute(self, accusation: Accusation, now: float) -> None:
-        """Somebody takes us to be dead: say otherwise, with a higher sequence."""
+    def refute(self, sequence: int, now: float) -> None:
+        """Somebody takes us, of `sequence`, to be dead: say otherwise, with a higher one."""
         core = self._core
         held = core.store.get(core.identity, RecordKind.MEMBER)
-        if held is None or held.withdrawn or accusation.sequence != held.sequence:
+        if held is None or held.withdrawn or sequence != held.sequence:
             return
         if not self._may_raise(now):
             return
@@ -61,7 +60,8 @@ class OwnRecords:
         """A verified record of our own came back to us: from an earlier life, if it is newer.
 
         Then our state was lost or rolled back, and what we say would be taken for old. We go on
-        above it. A kind that we no longer publish is withdrawn, unless it is one that must last.
+        above it. A kind that we no longer publish is withdrawn, unless it is one that must last:
+        what such a record says is told, whatever we publish.
         """
         core = self._core
         held = core.store.get(core.identity, record.kind)
@@ -71,6 +71,8 @@ class OwnRecords:
             return
         self.resume_above(record.sequence)
         if record.kind in self._published and held is not None:
+            if record.kind in LASTING_KINDS:
+                core.outputs.append(RecordChanged(record))  # it says what was lost
             self.publish(record.kind, held.body, now, held.withdrawn)
         elif record.kind in LASTING_KINDS or record.withdrawn:
             core.store.put(record)

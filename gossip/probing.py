@@ -103,13 +103,15 @@ class Prober:
         if self._heard_since(probe):
             core.adjust_health(-1)
             return None
-        if now - due_at > core.config.probe_period / 2:
+        late = now - due_at > core.config.probe_period / 2
+        if late and core.config.policy.tolerate_lateness:
             # We come late ourselves: an answer may lie unread. It says nothing of the target.
             core.adjust_health(1)
             return None
         if not probe.is_check:
             nacks = sum(probe.helpers.values())
-            core.adjust_health(len(probe.helpers) - nacks if probe.helpers else 1)
+            expected = len(probe.helpers) if core.config.policy.nacks else 0
+            core.adjust_health(expected - nacks if expected else 1)
             if not nacks:
                 core.guard.probe_failed()
         core.counters.probes_failed += 1
@@ -163,7 +165,7 @@ class Prober:
     def on_relay_timeout(self, nonce: int) -> None:
         """The target of a relayed probe did not answer in time."""
         relayed = self._relayed.pop(nonce, None)
-        if relayed is not None:
+        if relayed is not None and self._core.config.policy.nacks:
             self._core.send(relayed.requester, Nack(relayed.nonce), news=True)
 
     def _answer(self, requester: NodeId, nonce: int) -> None:
@@ -178,7 +180,8 @@ class Prober:
         self._probes[nonce] = _Probe(target, now, is_check)
         core.counters.probes += 1
         # A suspect gets its accusation only: news is not spent on those who may be dead.
-        core.send(target, Ping(nonce), core.buddy_items(peer), news=not peer.accusers)
+        news = not (peer.accusers and core.config.policy.buddy)
+        core.send(target, Ping(nonce), core.buddy_items(peer), news=news)
         config = core.config
         timeout = config.probe_timeout_max
         if peer.srtt is not None:
@@ -194,7 +197,8 @@ class Prober:
 
     def _heard_since(self, probe: _Probe) -> bool:
         peer = self._core.members.get(probe.target)
-        return peer is not None and peer.heard_at >= probe.started_at
+        counts = self._core.config.policy.traffic_is_life
+        return counts and peer is not None and peer.heard_at >= probe.started_at
 
     def _new_nonce(self) -> int:
         self._nonce = self._nonce % 0xFFFFFFFF + 1  # 0 awaits no answer

@@ -62,11 +62,17 @@ class Suspects:
         core = self._core
         for accuser in peer.accusers:
             core.news.discard((peer.id, accuser))
+        core.news.discard((peer.id, peer.id))
         peer.accusers.clear()
         peer.charge = None
         peer.confirmations = 0
         core.timers.cancel(Timer.SUSPICION, peer.id)
         core.timers.cancel(Timer.CHECK, peer.id)
+
+    def told_dead(self, peer: Peer, now: float) -> None:
+        """Somebody else declared it dead: plain SWIM believes that and passes it on."""
+        if peer.is_live and not self._core.config.policy.own_verdict:
+            self._condemn(peer, now)
 
     def check(self, node: NodeId, now: float) -> None:
         """See for ourselves, if it is still suspect and we have not failed to reach it since."""
@@ -82,27 +88,34 @@ class Suspects:
         peer = core.members.get(node)
         if peer is None or peer.state is not MemberState.SUSPECT:
             return
+        policy = core.config.policy
         core.guard.evaluate(now)
         until = core.guard.verdicts_wait_until()
         if until is not None and until > now:
             core.timers.schedule(Timer.SUSPICION, until, node)
-        elif now - due_at > core.config.probe_period:
+        elif policy.tolerate_lateness and now - due_at > core.config.probe_period:
             # We come late ourselves: a refutation may lie unread.
             core.timers.schedule(Timer.SUSPICION, now + core.config.probe_period, node)
-        elif peer.heard_at > max(peer.suspected_at, peer.failed_at):
+        elif policy.own_failure and peer.heard_at > max(peer.suspected_at, peer.failed_at):
             self._move(peer, MemberState.ALIVE, now)
             core.outputs.append(MemberUp(node))
-        elif peer.failed_at < peer.suspected_at:
+        elif policy.own_failure and peer.failed_at < peer.suspected_at:
             self._prober.check(node, now)
             core.timers.schedule(Timer.SUSPICION, now + 1.1 * self._prober.interval, node)
         else:
-            peer.condemned = True
-            core.counters.verdicts += 1
-            if core.identity in peer.accusers:
-                # Once more, for those who missed it and still wait for confirmations.
-                core.spread_accusation(node, core.identity, core.charge(peer), now)
-            self._move(peer, MemberState.DEAD, now)
-            core.outputs.append(MemberDown(node))
+            self._condemn(peer, now)
+
+    def _condemn(self, peer: Peer, now: float) -> None:
+        core = self._core
+        peer.condemned = True
+        core.counters.verdicts += 1
+        if core.identity in peer.accusers and core.config.policy.own_verdict:
+            # Once more, for those who missed it and still wait for confirmations.
+            core.spread_accusation(peer.id, core.identity, core.charge(peer), now)
+        self._move(peer, MemberState.DEAD, now)
+        core.outputs.append(MemberDown(peer.id))
+        if not core.config.policy.own_verdict:
+            core.spread_verdict(peer, now)
 
     def _accuse(self, peer: Peer, accuser: NodeId, item: bytes, now: float) -> None:
         core = self._core
@@ -125,7 +138,7 @@ class Suspects:
         members = core.members.live + 1
         timeout = suspicion.timeout(core.config, members, 0)
         core.timers.schedule(Timer.SUSPICION, now + timeout, peer.id)
-        if peer.failed_at < now:
+        if peer.failed_at < now and core.config.policy.own_failure:
             within = suspicion.shortest(core.config, members) / 2
             core.timers.schedule(Timer.CHECK, now + core.rng.uniform(0, within), peer.id)
 

@@ -26,7 +26,7 @@ def timeout(config: GossipConfig, members: int, confirmations: int) -> float:
     """
     low = shortest(config, members)
     enough = config.suspicion_confirmations
-    if members - 2 < enough:
+    if enough == 0 or members - 2 < enough:
         return low
     high = config.suspicion_beta * low
     return max(low, high - (high - low) * math.log(confirmations + 1) / math.log(enough + 1))

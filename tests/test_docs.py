@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from gossip import GossipConfig, MemberState, RecordKind, records
+from gossip import GossipConfig, MemberState, Policy, RecordKind, records
 from gossip import items as gossip_items
 from gossip import messages as gossip_messages
 from gossip.coordinates import Coordinate
@@ -396,7 +396,13 @@ def test_gossip_profiles_are_those_of_the_code() -> None:
     assert told == {
         field.name: [str(getattr(profile, field.name)) for profile in (lan, wan)]
         for field in fields(GossipConfig)
+        if field.name != "policy"
     }
+
+
+def test_every_part_of_the_gossip_policy_is_told() -> None:
+    told = [code(row[0])[0] for row in rows(section("protocol", "### 12.5 Suspicion"))]
+    assert told == [field.name for field in fields(Policy)]
 
 
 def test_every_reason_for_a_drop_is_told() -> None:

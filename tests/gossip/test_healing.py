@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
+
 from gossip import messages
 from gossip.antientropy import Synchroniser
+from gossip.config import GossipConfig, Policy
 from gossip.core import Core
 from gossip.events import MemberForgotten
 from gossip.healing import MAX_HEALS, Healer
@@ -210,3 +215,12 @@ def test_the_dead_are_hidden_after_half_the_retention_and_forgotten_after_all_of
     assert core.members.get(dead.id) is None
     assert core.store.get(dead.id, 0) is None
     assert len(core.members) == 1
+
+
+@pytest.mark.parametrize("tells", [True, False])
+def test_a_suspect_that_is_heard_is_told_so_unless_that_is_off(tells: bool) -> None:
+    core = core_of(1, GossipConfig(policy=replace(Policy(), tell_suspects=tells)))
+    peer = next(iter(core.members))
+    core.members.move(peer, MemberState.SUSPECT, 0.0)
+    healer_of(core).met(peer.id, peer.sequence, 9.0)
+    assert len(sent(core)) == tells

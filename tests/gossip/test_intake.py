@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from gossip.config import GossipConfig, Policy
 from gossip.core import Core
 from gossip.errors import GossipError
 from gossip.events import MemberLeft, MemberUp, RecordChanged
@@ -180,3 +181,17 @@ def test_what_vouches_for_a_member_is_applied_before_its_member_record() -> None
     items = [RecordItem(member, ALIVE), RecordItem(certificate, ALIVE)]
     intake_of(core).apply(items, 1.0, spread=True)
     assert core.outputs == [RecordChanged(certificate), RecordChanged(member), MemberUp(A)]
+
+
+@pytest.mark.parametrize("own_verdict", [True, False])
+def test_a_verdict_of_others_is_believed_and_refuted_in_plain_swim_only(own_verdict: bool) -> None:
+    core = core_of(1, GossipConfig(policy=replace(Policy(), own_verdict=own_verdict)))
+    own = OwnRecords(core, 1)
+    prober = Prober(core)
+    intake = Intake(core, own, prober, Suspects(core, prober))
+    mine = own.publish(RecordKind.MEMBER, b"me", 0.0)
+    intake.record(record_of("a"), ALIVE, 1.0, spread=True)
+    for record in (record_of("a"), mine):
+        intake.apply(intake.verify([RecordItem(record, DEAD)]), 2.0, spread=True)
+    assert state_of(core, A) is (ALIVE if own_verdict else DEAD)
+    assert core.sequence == (1 if own_verdict else 2)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from gossip import suspicion
-from gossip.config import GossipConfig
+from gossip.config import GossipConfig, Policy
 from gossip.isolation import IsolationGuard
 from gossip.members import MemberState, MemberTable, Peer
 
@@ -12,13 +14,15 @@ from .cluster import id_of, key_of
 CONFIG = GossipConfig()
 
 
-def guard_of(members: int, suspects: int) -> tuple[IsolationGuard, MemberTable]:
+def guard_of(
+    members: int, suspects: int, config: GossipConfig = CONFIG
+) -> tuple[IsolationGuard, MemberTable]:
     table = MemberTable()
     for name in range(members):
         key = key_of(name)
         state = MemberState.SUSPECT if name < suspects else MemberState.ALIVE
         table.add(Peer(id_of(key), key, 1, state, 0.0))
-    return IsolationGuard(CONFIG, table), table
+    return IsolationGuard(config, table), table
 
 
 def test_one_suspect_of_four_is_no_isolation() -> None:
@@ -60,3 +64,10 @@ def test_with_one_other_member_silence_says_nothing() -> None:
     for _ in range(10):
         guard.probe_failed()
     assert not guard.evaluate(10.0)
+
+
+def test_without_the_guard_nothing_waits() -> None:
+    config = GossipConfig(policy=replace(Policy(), isolation_guard=False))
+    guard, _ = guard_of(20, 20, config)
+    assert not guard.evaluate(10.0)
+    assert guard.verdicts_wait_until() is None

@@ -12,7 +12,6 @@ from gossip.records import RecordKind
 
 from .cluster import record_of
 from .test_core import core_of
-from .test_suspects import accusation_by
 
 MEMBER, ROUTES = RecordKind.MEMBER, RecordKind.ROUTES
 
@@ -52,7 +51,7 @@ def test_an_accusation_is_refuted_by_signing_anew() -> None:
     core = core_of(3)
     own = OwnRecords(core, 5)
     own.publish(MEMBER, b"body", 0.0)
-    own.refute(accusation_by(1, core.identity, 5), 1.0)
+    own.refute(5, 1.0)
     record = core.store.get(core.identity, MEMBER)
     assert record is not None
     assert (record.sequence, record.body) == (6, b"body")
@@ -64,7 +63,7 @@ def test_an_accusation_of_another_sequence_moves_nothing(sequence: int) -> None:
     core = core_of(3)
     own = OwnRecords(core, 5)
     own.publish(MEMBER, b"body", 0.0)
-    own.refute(accusation_by(1, core.identity, sequence), 1.0)
+    own.refute(sequence, 1.0)
     assert core.sequence == 5
 
 
@@ -73,7 +72,7 @@ def test_others_make_it_raise_its_sequence_only_so_often() -> None:
     own = OwnRecords(core, 1)
     own.publish(MEMBER, b"body", 0.0)
     for count in range(100):
-        own.refute(accusation_by(1, core.identity, core.sequence), 1.0 + count / 100)
+        own.refute(core.sequence, 1.0 + count / 100)
     assert core.sequence <= 4
 
 

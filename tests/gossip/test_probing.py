@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from gossip import messages
+from gossip.config import GossipConfig, Policy
 from gossip.core import Core
 from gossip.ids import NodeId
+from gossip.members import MemberState
 from gossip.messages import Ack, Body, Nack, Ping, PingRequest
 from gossip.probing import NACK_AT, Prober
 from gossip.timers import Timer
@@ -22,9 +26,9 @@ def bodies(core: Core) -> list[tuple[NodeId, Body]]:
     return found
 
 
-def probing(members: int) -> tuple[Core, Prober, NodeId, int]:
+def probing(members: int, config: GossipConfig | None = None) -> tuple[Core, Prober, NodeId, int]:
     """A node whose first probe is under way since 0: its target and nonce."""
-    core = core_of(members)
+    core = core_of(members, config)
     prober = Prober(core)
     prober.next_round(0.0)
     ((target, body),) = bodies(core)
@@ -180,3 +184,46 @@ def test_failures_without_even_a_nack_make_us_doubt_our_own_network(nacks: int) 
             prober.on_nack(ping.nonce, helper)
         prober.on_end(ping.nonce, now + 1.0, now + 1.0)
     assert core.guard.evaluate(9.0) is (nacks == 0)
+
+
+def test_without_nacks_none_is_sent_and_none_is_missed() -> None:
+    config = GossipConfig(policy=replace(Policy(), nacks=False))
+    core, prober, target, nonce = probing(8, config)
+    prober.on_timeout(nonce, 0.5)
+    assert prober.on_end(nonce, 1.0, 1.0) == target
+    assert core.health == 1
+    bodies(core)
+    prober.on_request(5, target, core.members.live_ids()[0], 2.0)
+    ((_, ping),) = bodies(core)
+    assert isinstance(ping, Ping)
+    prober.on_relay_timeout(ping.nonce)
+    assert bodies(core) == []
+
+
+def test_health_can_be_switched_off() -> None:
+    core, prober, target, nonce = probing(8, GossipConfig(health_limit=0))
+    prober.on_timeout(nonce, 0.5)
+    assert prober.on_end(nonce, 1.0, 1.0) == target
+    assert (core.health, prober.interval) == (0, core.config.probe_period)
+
+
+@pytest.mark.parametrize("buddy", [True, False])
+def test_only_with_buddy_a_probe_of_a_suspect_carries_its_accusation(buddy: bool) -> None:
+    core = core_of(1, GossipConfig(policy=replace(Policy(), buddy=buddy)))
+    peer = next(iter(core.members))
+    core.members.move(peer, MemberState.SUSPECT, 0.0)
+    peer.accusers[core.identity] = True
+    Prober(core).next_round(1.0)
+    (message,) = sent(core)
+    assert len(messages.decode(message.payload).items) == buddy
+
+
+def test_plain_swim_counts_answers_only_and_forgives_no_lateness() -> None:
+    config = GossipConfig(policy=replace(Policy(), traffic_is_life=False, tolerate_lateness=False))
+    core, prober, target, nonce = probing(8, config)
+    peer = core.members.get(target)
+    assert peer is not None
+    peer.heard_at = 0.4
+    prober.on_timeout(nonce, 0.5)
+    assert len(bodies(core)) == config.indirect_probes
+    assert prober.on_end(nonce, 1.0, 30.0) == target

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from gossip import suspicion
+from gossip.config import GossipConfig, Policy
 from gossip.core import Core
 from gossip.events import MemberDown, MemberSuspected, MemberUp
 from gossip.ids import NodeId
@@ -15,7 +18,7 @@ from gossip.probing import Prober
 from gossip.suspects import Suspects
 from gossip.timers import Timer
 
-from .cluster import FakeAuthority, id_of, key_of
+from .cluster import FakeAuthority, id_of, key_of, record_of
 from .test_core import core_of
 from .test_probing import bodies
 
@@ -25,9 +28,9 @@ def accusation_by(name: int, subject: NodeId, sequence: int = 1) -> Accusation:
     return accuse(FakeAuthority(key), id_of(key), subject, sequence)
 
 
-def scene(members: int = 10) -> tuple[Core, Suspects, Peer]:
+def scene(members: int = 10, config: GossipConfig | None = None) -> tuple[Core, Suspects, Peer]:
     """A node among others, and the one (name 0) that will be accused."""
-    core = core_of(members)
+    core = core_of(members, config)
     suspects = Suspects(core, Prober(core))
     peer = core.members.get(id_of(key_of(0)))
     assert peer is not None
@@ -159,3 +162,46 @@ def test_a_verdict_repeats_our_accusation_for_those_who_still_wait() -> None:
     core.news.discard((peer.id, core.identity))
     suspects.expired(peer.id, 60.0, 60.0)
     assert core.news.sizes() == (1, 0, 0)
+
+
+def without(**parts: bool) -> GossipConfig:
+    """The default, with some parts of its policy off."""
+    return GossipConfig(policy=replace(Policy(), **parts))
+
+
+def test_plain_swim_declares_dead_whom_others_accuse() -> None:
+    core, suspects, peer = scene(config=without(own_failure=False))
+    suspects.accused(accusation_by(1, peer.id), 8.0)
+    assert not core.timers.pending(Timer.CHECK, peer.id)
+    peer.heard_at = 9.0
+    suspects.expired(peer.id, 60.0, 60.0)
+    assert peer.state is MemberState.DEAD
+
+
+def test_plain_swim_judges_when_it_comes_late() -> None:
+    _, suspects, peer = scene(config=without(tolerate_lateness=False))
+    suspects.probe_failed(peer.id, 7.0)
+    suspects.expired(peer.id, 20.0, 40.0)
+    assert peer.state is MemberState.DEAD
+
+
+@pytest.mark.parametrize("own_verdict", [True, False])
+def test_only_plain_swim_believes_a_verdict_and_passes_it_on(own_verdict: bool) -> None:
+    core, suspects, peer = scene(config=without(own_verdict=own_verdict))
+    core.store.put(record_of(0))
+    suspects.told_dead(peer, 8.0)
+    assert (peer.state is MemberState.DEAD) is not own_verdict
+    assert (core.outputs == [MemberDown(peer.id)]) is not own_verdict
+    assert len(core.news) == (not own_verdict)
+    suspects.told_dead(peer, 9.0)
+    suspects.cleared(peer)
+    assert len(core.news) == 0
+
+
+def test_without_dynamic_suspicion_the_timer_is_the_shortest_and_stays() -> None:
+    config = replace(GossipConfig(), suspicion_beta=1.0, suspicion_confirmations=0)
+    core, suspects, peer = scene(config=config)
+    suspects.probe_failed(peer.id, 7.0)
+    suspects.accused(accusation_by(1, peer.id), 8.0)
+    assert core.news.sizes() == (1, 0, 0)
+    assert suspicion_ends(core) == pytest.approx(7.0 + suspicion.shortest(config, 11))
