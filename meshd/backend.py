@@ -15,9 +15,10 @@ from meshd.contract import Found, Invited, PathStatus, PeerStatus, Pong, Route, 
 from meshd.host.metrics import Statistics, render
 from meshd.host.storage import Storage
 from meshd.node.errors import LocalError
+from meshd.node.finding import canonical
 from meshd.node.grants import Grants
 from meshd.node.invitation import invite
-from meshd.node.node import Node, canonical
+from meshd.node.node import Node
 from meshd.node.outputs import Pong as PongOutput
 from meshd.node.paths import Path, PathKind
 from meshd.node.peer import Peer

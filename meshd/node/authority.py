@@ -57,7 +57,11 @@ class MeshAuthority:
         """Whether the record's subject is a member and the record says something we can read."""
         if record.kind == RecordKind.CERTIFICATE:
             return record.withdrawn or self._admit_chain(record)
+        if record.kind == RecordKind.DEPARTURE:
+            return not record.withdrawn and self._admit_departure(record)
         if record.subject not in self.certificates:
+            if record.withdrawn and self._identity.trust.departed.last(record.subject) is not None:
+                return True
             self._set_aside(record)
             return False
         if record.withdrawn:
@@ -83,6 +87,22 @@ class MeshAuthority:
         if known is not None and known[0].not_before > certificate.not_before:
             return False  # what an older certificate granted is over
         self.certificates[record.subject] = (certificate, chain)
+        return True
+
+    def _admit_departure(self, record: Record) -> bool:
+        """The record holds the chain that its subject left with: proof that it was a member."""
+        try:
+            chain = decode_chain(record.body)
+            trust = self._identity.trust
+            certificate = trust.verify_issued(chain[0], chain[1:], self.unix_time)
+        except RemoteError:
+            return False
+        if certificate.node != record.subject:
+            return False
+        trust.departed.add(certificate)
+        known = self.certificates.get(record.subject)
+        if known is not None and trust.departed.covers(known[0]):
+            del self.certificates[record.subject]
         return True
 
     def learn(self, certificate: Certificate, chain: tuple[bytes, ...]) -> None:

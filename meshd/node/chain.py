@@ -15,6 +15,7 @@ from cryptography.exceptions import InvalidSignature
 
 from meshd.node.addresses import mesh_prefix6, overlay6
 from meshd.node.certificates import Certificate, TrustError, parse_certificate, reading
+from meshd.node.departed import Departed
 from meshd.node.grants import ANY, within
 from meshd.node.revocation import RevocationList, list_authority, parse_list
 
@@ -37,6 +38,8 @@ class TrustStore:
         self.cidr, self.prefix6 = _check_root(self.root)
         self._issuers: dict[bytes, Certificate] = {}
         self._lists: dict[bytes, RevocationList] = {}
+        self.departed = Departed()
+        """Who left for good: see `verify`."""
         for issuer in issuers:
             self.add_issuer(issuer)
         for crl in crls:
@@ -93,10 +96,28 @@ class TrustStore:
         known = self._lists.get(certificate.authority)
         return known is not None and certificate.serial in known.serials
 
+    def is_void(self, certificate: Certificate) -> bool:
+        """Whether this certificate, which was verified once, was revoked or left behind since."""
+        return self.is_revoked(certificate) or self.departed.covers(certificate)
+
     def verify(
         self, leaf_der: bytes, issuer_ders: Sequence[bytes], unix_time: float
     ) -> Certificate:
         """The node's certificate, when this mesh may believe it at `unix_time`.
+
+        Raises TrustError: the reasons of `verify_issued`, or "certificate-left": the node left
+        for good with this certificate or with a later one.
+        """
+        leaf = self.verify_issued(leaf_der, issuer_ders, unix_time)
+        if self.departed.covers(leaf):
+            raise TrustError("certificate-left")
+        return leaf
+
+    def verify_issued(
+        self, leaf_der: bytes, issuer_ders: Sequence[bytes], unix_time: float
+    ) -> Certificate:
+        """The node's certificate, when this mesh issued it and it is valid; its node may have
+        left.
 
         `issuer_ders` are the issuers that came with it; those in the store need not come again.
         Raises TrustError: "certificate-malformed", "-foreign" (not of this mesh), "-signature",

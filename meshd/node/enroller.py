@@ -70,13 +70,13 @@ class Enroller:
         asked, unix_time = decode_request(request), state.unix_time(now)
         public_key, _ = read_csr(asked.csr)
         redeemed = invitation.redeem(node_id(public_key), unix_time)
-        others = [peer for peer in state.members() if peer.id != node_id(public_key)]
+        others = [peer for peer in state.holders() if peer.id != node_id(public_key)]
         known = [peer.certificate for peer in others if peer.certificate is not None]
         certificate = issuer.issue(
             asked.csr,
             invitation.grants,
             [item.address4 for item in (*known, identity.certificate)],
-            unix_time,
+            identity.trust.departed.beyond(node_id(public_key), unix_time),
             state.random_bytes,
             [item.name for item in (*known, identity.certificate)],
         )

@@ -70,6 +70,10 @@ class Ledger:
             certificate.not_after,
         )
 
+    def release(self, node: NodeId) -> None:
+        """Forget what `node` got: its name and its address may go to others."""
+        self._entries.pop(node, None)
+
     def forget_before(self, unix_time: float) -> None:
         """Drop what ended RESERVED seconds ago."""
         for node, entry in list(self._entries.items()):

@@ -23,6 +23,7 @@ from meshd.node.authority import MeshAuthority
 from meshd.node.dialogue import Dialogue
 from meshd.node.errors import RemoteError
 from meshd.node.handshaking import Handshakes
+from meshd.node.leaving import Leaving
 from meshd.node.outputs import (
     PeerChanged,
     PersistRecords,
@@ -48,6 +49,8 @@ node learns of itself right after its start is what lets others reach it."""
 REFLEXIVE_FRESH = 90.0
 """Seconds for which a peer's word on our endpoint counts."""
 MAX_REFLEXIVE_TOLD = 3
+PROOFS = (RecordKind.CERTIFICATE, RecordKind.DEPARTURE)
+"""Records that show that their subject is, or was, a member: read first."""
 MAX_TURNS = 64
 """Rounds of gossip's outputs per input: a bound, never reached in peace."""
 
@@ -70,14 +73,14 @@ class Membership:
         self._authority = authority
         self._table = table
         self._dialogue = dialogue
-        self._handshakes = handshakes
+        self.leaving = Leaving(state, gossip, dialogue, handshakes)
         self._published: tuple[Endpoint, ...] | None = None
         self._allowance, self._allowed_at = PUBLISH_BURST, now
         self._routes: dict[NodeId, tuple[str, ...]] = {}
 
     def start(self, records: Sequence[Record], now: float) -> None:
         """Take up what was persisted, publish ourselves, and join through whoever is known."""
-        ordered = sorted(records, key=lambda record: record.kind != RecordKind.CERTIFICATE)
+        ordered = sorted(records, key=lambda record: record.kind not in PROOFS)
         self._gossip.restore(ordered, now)
         chain = encode_chain(self._state.identity.chain)
         if chain is not None:
@@ -102,7 +105,7 @@ class Membership:
         endpoints = self._endpoints(now)
         since, self._allowed_at = now - self._allowed_at, now
         self._allowance = min(PUBLISH_BURST, self._allowance + since / PUBLISH_INTERVAL)
-        if endpoints == self._published or self._allowance < 1:
+        if endpoints == self._published or self._allowance < 1 or self.leaving.began:
             return
         self._published = endpoints
         self._allowance -= 1
@@ -155,11 +158,16 @@ class Membership:
 
     def _carry(self, to: NodeId, payload: bytes, now: float) -> None:
         peer = self._state.peers.get(to)
-        if peer is not None and peer.certificate is not None:
-            self._dialogue.send(peer, control.Gossip(payload), now)
+        trust = self._state.identity.trust
+        if peer is None or peer.certificate is None or trust.is_void(peer.certificate):
+            return
+        self._dialogue.send(peer, control.Gossip(payload), now)
 
     def _member(self, node: NodeId, state: str, now: float) -> None:
         peer = self._state.peers.get(node)
+        departed = self._state.identity.trust.departed
+        if peer is not None and peer.certificate is not None and departed.covers(peer.certificate):
+            state = "left"
         if peer is None or peer.state == state:
             return
         came_or_went = "left" in (peer.state, state)
@@ -186,6 +194,11 @@ class Membership:
     def _record_changed(self, record: Record, now: float) -> None:
         if record.subject == self._state.identity.id:
             return
+        if record.kind == RecordKind.DEPARTURE:
+            self.leaving.departed(record.subject, now)
+            self._rebuild()
+            self._state.outputs.append(PersistRecords())
+            return
         peer = self._state.peers.get(record.subject)
         if peer is None:
             peer = self._state.peers[record.subject] = Peer(record.subject, self._state.rng)
@@ -197,6 +210,8 @@ class Membership:
                 self._certificate_changed(peer, now)
             elif record.kind == RecordKind.MEMBER and not record.withdrawn:
                 self._node_record_changed(peer, decode_node_record(record.body), now)
+            elif record.kind == RecordKind.MEMBER:
+                self.leaving.departed(record.subject, now)
             elif record.kind == RecordKind.ROUTES:
                 prefixes = () if record.withdrawn else decode_routes(record.body)
                 self._routes[record.subject] = prefixes
@@ -247,7 +262,7 @@ class Membership:
             and peers[node].state != "left"
             and self._authority.grants(node, prefix)
         ]
-        self._table.rebuild(self._state.members(), offered)
+        self._table.rebuild(self._state.holders(), offered)
         prefixes = tuple(dict.fromkeys(prefix for prefix, _ in offered))
         self._state.outputs.append(RoutesChanged(prefixes))
 

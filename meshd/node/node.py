@@ -9,11 +9,11 @@ Drain after every input. Nothing here sleeps, reads a clock or opens anything.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_network
 from random import Random
 
 from gossip import GossipProtocol, Record, Wakeup
-from meshd.node import control
+from meshd.node import control, finding
 from meshd.node.authority import MeshAuthority
 from meshd.node.dialogue import Dialogue
 from meshd.node.enroller import Enroller
@@ -232,6 +232,7 @@ class Node:
             self._authority.unix_time = self._state.unix_time(now)
             self._gossip.handle_timer(now)
         self._upkeep.run(now)
+        self._membership.leaving.run(now)
         self._membership.publish(now)
         self._settle(now)
 
@@ -244,7 +245,7 @@ class Node:
 
     def next_wakeup(self) -> Wakeup | None:
         """When to call `handle_timer` next, and why."""
-        own = Wakeup(self._upkeep.next_at, "upkeep")
+        own = Wakeup(min(self._upkeep.next_at, self._membership.leaving.next_at), "upkeep")
         theirs = self._gossip.next_wakeup()
         return own if theirs is None or own.at <= theirs.at else theirs
 
@@ -290,6 +291,17 @@ class Node:
         """Measure the round trip to a peer; a `Pong` with `token` follows."""
         self._dialogue.ping(peer, token, now)
         self._settle(now)
+
+    def leave(self, now: float) -> bool:
+        """Begin to leave the mesh for good, until `has_left`: see `Leaving.leave`."""
+        final = self._membership.leaving.leave(now)
+        self._settle(now)
+        return final
+
+    @property
+    def has_left(self) -> bool:
+        """Whether all is told that is to be told of our leaving."""
+        return self._membership.leaving.told
 
     def close(self, now: float) -> None:
         """Say goodbye: members hear that we left, and sessions end at once."""
@@ -361,24 +373,7 @@ class Node:
 
     def find(self, text: str) -> Peer | None:
         """A peer by name, id or overlay address."""
-        wanted = canonical(text)
-        for peer in self._state.peers.values():
-            certificate = peer.certificate
-            if peer.id.hex() == wanted:
-                return peer
-            if certificate is not None and (
-                wanted == certificate.name or wanted in map(str, certificate.addresses)
-            ):
-                return peer
-        return None
-
-
-def canonical(text: str) -> str:
-    """A name, id or address as it is kept: in small letters, IPv6 in its shortest form."""
-    try:
-        return str(ip_address(text))
-    except ValueError:
-        return text.lower()
+        return finding.find(text, self._state.peers.values(), self._state.identity.trust)
 
 
 def _own_addresses(identity: Identity) -> frozenset[Key]:

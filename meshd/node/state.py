@@ -83,6 +83,15 @@ class NodeState:
         """Peers whose certificate is known."""
         return (peer for peer in self.peers.values() if peer.certificate is not None)
 
+    def holders(self) -> Iterator[Peer]:
+        """Members whose certificate stands, so that its name and addresses are theirs."""
+        void = self.identity.trust.is_void
+        return (
+            peer
+            for peer in self.peers.values()
+            if peer.certificate is not None and not void(peer.certificate)
+        )
+
 
 class OverlayTable:
     """Overlay destination -> peer: addresses of certificates first, then the longest prefix."""
