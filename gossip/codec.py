@@ -29,11 +29,14 @@ def encode(value: object) -> bytes:
     return cbor2.dumps(value, canonical=True)
 
 
-def decode(data: bytes, max_size: int = 8192) -> Any:
-    """The value that `data` canonically encodes. Raises `DecodeError`, and nothing else."""
+def decode(data: bytes, max_size: int = 8192, max_items: int | None = None) -> Any:
+    """The value that `data` canonically encodes. Raises `DecodeError`, and nothing else.
+
+    `max_items` bounds the time that it takes: without it, all of `max_size` may be small values.
+    """
     if len(data) > max_size:
         raise DecodeError(f"{len(data)} bytes, at most {max_size}", "oversized")
-    _scan(data)
+    _scan(data, max_size if max_items is None else max_items)
     try:
         value = cbor2.loads(
             data, max_depth=MAX_DEPTH, allow_indefinite=False, allow_duplicate_keys=False
@@ -82,11 +85,15 @@ def _argument_sizes() -> bytes:
 _ARGUMENT_SIZE: Final = _argument_sizes()
 
 
-def _scan(data: bytes) -> None:
+def _scan(data: bytes, max_items: int) -> None:
     """Refuse what cbor2 would act upon: tags, floats, and lengths beyond the end."""
     position, end = 0, len(data)
     sizes = _ARGUMENT_SIZE
+    items = 0
     while position < end:
+        items += 1
+        if items > max_items:
+            raise DecodeError(f"more than {max_items} values", "oversized")
         head = data[position]
         position += 1
         size = sizes[head]

@@ -85,3 +85,9 @@ def test_other_values_are_not_encoded(value: object) -> None:
     with pytest.raises(GossipError) as caught:
         encode(value)
     assert caught.value.reason == "unencodable"
+
+
+def test_more_values_than_the_caller_expects_are_refused_before_they_are_made() -> None:
+    assert decode(encode([0] * 63), max_items=64) == [0] * 63
+    with pytest.raises(DecodeError, match="more than 64 values"):
+        decode(encode([0] * 64), max_items=64)
