@@ -43,7 +43,8 @@ from meshd.node.chain import TrustStore
 from meshd.node.errors import LocalError
 from meshd.node.identity import Identity, found, new_node_key
 from meshd.node.invitation import Invitation, decode_invitation, locate, show_time
-from meshd.node.issuing import Issuer, Ledger, decode_ledger
+from meshd.node.issuing import Issuer
+from meshd.node.ledger import Ledger, decode_ledger
 
 MAX_INVITATIONS = 1000
 """Invitations that are open at one time."""

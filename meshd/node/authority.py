@@ -15,10 +15,12 @@ from meshd.node.addresses import node_id
 from meshd.node.certificates import Certificate, load_public_key
 from meshd.node.errors import RemoteError
 from meshd.node.identity import Identity
-from meshd.node.records import decode_chain, decode_node_record, decode_routes
+from meshd.node.records import decode_chain, decode_node_record, decode_revocations, decode_routes
 
 MAX_ASIDE = 256
 """Records that wait for their certificate."""
+MAX_ORPHANS = 64
+"""Publishers of revocation lists that are no members (any more)."""
 
 
 class MeshAuthority:
@@ -33,6 +35,7 @@ class MeshAuthority:
         }
         """Verified certificates and their chains."""
         self._aside: OrderedDict[tuple[NodeId, int], Record] = OrderedDict()
+        self._orphans: dict[NodeId, bool] = {}
 
     @property
     def domain(self) -> bytes:
@@ -55,12 +58,19 @@ class MeshAuthority:
 
     def admits(self, record: Record) -> bool:
         """Whether the record's subject is a member and the record says something we can read."""
-        if record.kind == RecordKind.CERTIFICATE:
-            return record.withdrawn or self._admit_chain(record)
+        trust, subject = self._identity.trust, record.subject
         if record.kind == RecordKind.DEPARTURE:
             return not record.withdrawn and self._admit_departure(record)
-        if record.subject not in self.certificates:
-            if record.withdrawn and self._identity.trust.departed.last(record.subject) is not None:
+        if record.kind == RecordKind.REVOCATIONS:
+            return not record.withdrawn and self._admit_revocations(record)
+        if record.kind == RecordKind.CERTIFICATE and not record.withdrawn:
+            return self._admit_chain(record)
+        if subject not in self.certificates:
+            if trust.fallen.last(subject) is not None:
+                return False
+            if record.kind == RecordKind.CERTIFICATE:
+                return True
+            if record.withdrawn and trust.departed.last(subject) is not None:
                 return True
             self._set_aside(record)
             return False
@@ -105,11 +115,42 @@ class MeshAuthority:
             del self.certificates[record.subject]
         return True
 
+    def _admit_revocations(self, record: Record) -> bool:
+        """An issuer says what it revoked. One that is no member (any more) is believed where its
+        lists are there and good, so that they last; and of such there are few."""
+        try:
+            notes = decode_revocations(record.body)
+            lists = [
+                (note, self._identity.trust.read_crl(note.der))
+                for note in notes
+                if note.der is not None and self._identity.trust.knows(note.authority)
+            ]
+        except RemoteError:
+            return False
+        for note, listed in lists:
+            told = note.authority, note.number, note.digest
+            if told != (listed.authority, listed.number, listed.digest):
+                return False
+        known = self.certificates.get(record.subject)
+        if known is not None and "issuer" in known[0].roles:
+            return True
+        if known is not None or len(lists) < len(notes):
+            return False
+        if record.subject in self._orphans or len(self._orphans) < MAX_ORPHANS:
+            self._orphans[record.subject] = True
+            return True
+        return False
+
     def learn(self, certificate: Certificate, chain: tuple[bytes, ...]) -> None:
         """Take a verified certificate that came by another way, unless a newer one is known."""
         known = self.certificates.get(certificate.node)
         if known is None or known[0].not_before < certificate.not_before:
             self.certificates[certificate.node] = (certificate, chain)
+
+    def adopt(self, identity: Identity) -> None:
+        """This node has a new certificate."""
+        self._identity = identity
+        self.certificates[identity.id] = (identity.certificate, identity.chain)
 
     def forget(self, node: NodeId) -> None:
         """Drop what is known of a node that was gone for long; its certificate may come again."""

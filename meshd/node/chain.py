@@ -40,6 +40,8 @@ class TrustStore:
         self._lists: dict[bytes, RevocationList] = {}
         self.departed = Departed()
         """Who left for good: see `verify`."""
+        self.fallen = Departed()
+        """Keys whose certificate was revoked, and with it all that were issued to them before."""
         for issuer in issuers:
             self.add_issuer(issuer)
         for crl in crls:
@@ -73,28 +75,56 @@ class TrustStore:
         if known is not None and known.not_after >= certificate.not_after:
             return False
         self._issuers[certificate.node] = certificate
+        self._is_listed(certificate)
         return True
 
     def add_crl(self, der: bytes) -> bool:
         """Put a revocation list in force; False when one with its number or a higher one is.
 
-        Write it to disk first. Raises TrustError("list-foreign" when the CA is not known).
+        Write it to disk first. Raises TrustError: `read_crl`'s reasons.
+        """
+        parsed = self.read_crl(der)
+        known = self._lists.get(parsed.authority)
+        if known is not None and known.number >= parsed.number:
+            return False
+        self._lists[parsed.authority] = parsed
+        for issuer in self.issuers:
+            self._is_listed(issuer)
+        return True
+
+    def read_crl(self, der: bytes) -> RevocationList:
+        """A list of the root or of a known issuer, its signature checked; nothing changes.
+
+        Raises TrustError: "list-malformed", "list-signature", or "list-foreign" when its CA is
+        not known.
         """
         authority = list_authority(der)
         issuer = self.root if authority == self.root.node else self._issuers.get(authority)
         if issuer is None:
             raise TrustError("list-foreign")
-        parsed = parse_list(der, issuer)
-        known = self._lists.get(authority)
-        if known is not None and known.number >= parsed.number:
-            return False
-        self._lists[authority] = parsed
-        return True
+        return parse_list(der, issuer)
+
+    def knows(self, authority: bytes) -> bool:
+        """Whether this is the root's key identifier, or a known issuer's."""
+        return authority == self.root.node or authority in self._issuers
+
+    def list_of(self, authority: bytes) -> RevocationList | None:
+        """The list in force of the CA with this key identifier."""
+        return self._lists.get(authority)
 
     def is_revoked(self, certificate: Certificate) -> bool:
-        """Whether its CA's list names this certificate."""
+        """Whether its CA's list names this verified certificate, or a later one of the same key;
+        or the root's list its CA."""
+        if self._is_listed(certificate):
+            return True
+        issuer = None if certificate.is_ca else self._issuers.get(certificate.authority)
+        return issuer is not None and self._is_listed(issuer)
+
+    def _is_listed(self, certificate: Certificate) -> bool:
         known = self._lists.get(certificate.authority)
-        return known is not None and certificate.serial in known.serials
+        if known is not None and certificate.serial in known.serials:
+            self.fallen.add(certificate)
+        return self.fallen.covers(certificate)
 
     def is_void(self, certificate: Certificate) -> bool:
         """Whether this certificate, which was verified once, was revoked or left behind since."""

@@ -13,6 +13,10 @@ Each is one CBOR array in a frame's `CONTROL` entry, its type first (canonical C
     ENROLLED     [9, reply or null, why]      the reply, or the reason for none
     CERTIFICATE  [10, chain]                  the chain that did not fit into the handshake
     CLOSE        [11]                         I am going away; forget this session
+    REVOCATION_REQUEST [12, authority, number, offset]  that CA's list, number or above, from there
+    REVOCATION_LIST [13, authority, number, size, offset, piece]  a piece of it; size 0: none here
+    RENEW        [14, CSR, move]              another certificate; move 1: with another IPv4 address
+    RENEWED      [15, chain or null, why]     the new chain, or the reason for none
 """
 
 from __future__ import annotations
@@ -26,6 +30,9 @@ from meshd.node.wire import CONTROL, Endpoint, entry, pack_endpoint, unpack_endp
 
 MAX_CONTROL = 32_768
 """Bytes of the largest control message: an enrolment's reply."""
+
+MAX_FIELDS = 64
+"""CBOR values in one: a chain has the most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +107,43 @@ class Close:
     """The sender leaves this session."""
 
 
+@dataclass(frozen=True, slots=True)
+class RevocationRequest:
+    """Asks for a CA's revocation list of `number` or above, from byte `offset` on."""
+
+    authority: bytes
+    number: int
+    offset: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RevocationPiece:
+    """A piece of a CA's list `number`, whose DER has `size` bytes; 0: the sender has none."""
+
+    authority: bytes
+    number: int
+    size: int
+    offset: int
+    piece: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Renew:
+    """A member asks an issuer for a new certificate, for the key that it has."""
+
+    csr: bytes
+    move: bool = False
+    """Whether another node has its IPv4 address, so that it needs another one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Renewed:
+    """The issuer's answer: leaf and issuer, or why there is none."""
+
+    chain: tuple[bytes, ...]
+    reason: str = ""
+
+
 Control = (
     Gossip
     | Probe
@@ -111,6 +155,10 @@ Control = (
     | Enrolled
     | CertificateChain
     | Close
+    | RevocationRequest
+    | RevocationPiece
+    | Renew
+    | Renewed
 )
 
 
@@ -141,12 +189,20 @@ def _fields(message: Control) -> list[object]:
             return [10, list(chain)]
         case Close():
             return [11]
+        case RevocationRequest(authority, number, offset):
+            return [12, authority, number, offset]
+        case RevocationPiece(authority, number, size, offset, piece):
+            return [13, authority, number, size, offset, piece]
+        case Renew(csr, move):
+            return [14, csr, int(move)]
+        case Renewed(chain, reason):
+            return [15, list(chain) or None, reason]
 
 
 def decode_control(data: bytes) -> Control:
     """The inverse of `encode_control`'s body. Raises RemoteError("control")."""
     try:
-        fields = decode(data, MAX_CONTROL)
+        fields = decode(data, MAX_CONTROL, MAX_FIELDS)
     except DecodeError as error:
         raise RemoteError("control", str(error)) from None
     # Python takes true for 1, and false for 0.
@@ -181,6 +237,29 @@ def _message(fields: list[object]) -> Control:
             return CertificateChain(tuple(_bytes(der) for der in chain))
         case [11]:
             return Close()
+        case _:
+            return _certificates(fields)
+
+
+def _certificates(fields: list[object]) -> Control:
+    """The messages on revocation and renewal."""
+    match fields:
+        case [12, bytes(authority), int(number), int(offset)] if (
+            len(authority) == 16 and 0 <= number < 1 << 63 and 0 <= offset < 1 << 32
+        ):
+            return RevocationRequest(authority, number, offset)
+        case [13, bytes(authority), int(number), int(size), int(offset), bytes(piece)] if (
+            len(authority) == 16
+            and 0 <= number < 1 << 63
+            and 0 <= offset <= offset + len(piece) <= size < 1 << 32
+        ):
+            return RevocationPiece(authority, number, size, offset, piece)
+        case [14, bytes(csr), (0 | 1) as move]:
+            return Renew(csr, bool(move))
+        case [15, [*chain], str()] if 1 <= len(chain) <= 4:
+            return Renewed(tuple(_bytes(der) for der in chain))
+        case [15, None, str(reason)] if 1 <= len(reason) <= 200:
+            return Renewed((), reason)
         case _:
             raise RemoteError("control")
 

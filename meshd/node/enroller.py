@@ -24,6 +24,8 @@ MAX_FIRST_RECORDS = 24
 REASONS = {
     "invitation-used": "this invitation was used by another node: ask for a new one",
     "invitation-expired": "this invitation has expired: ask for a new one",
+    "certificate-revoked": "this host's key was revoked: move its certificates directory away, "
+    "then join with a new invitation, and so with a new key",
 }
 
 
@@ -69,8 +71,11 @@ class Enroller:
         state, identity = self._state, self._state.identity
         asked, unix_time = decode_request(request), state.unix_time(now)
         public_key, _ = read_csr(asked.csr)
-        redeemed = invitation.redeem(node_id(public_key), unix_time)
-        others = [peer for peer in state.holders() if peer.id != node_id(public_key)]
+        node, listed = node_id(public_key), identity.trust.list_of(issuer.certificate.node)
+        if identity.trust.fallen.last(node) or issuer.ledger.revoked(node, listed):
+            raise TrustError("certificate-revoked")
+        redeemed = invitation.redeem(node, unix_time)
+        others = [peer for peer in state.holders() if peer.id != node]
         known = [peer.certificate for peer in others if peer.certificate is not None]
         certificate = issuer.issue(
             asked.csr,
@@ -84,7 +89,9 @@ class Enroller:
         if "issuer" in certificate.roles:
             if not asked.issuer_csr:
                 raise TrustError("request-malformed")
-            made = issuer.issue_issuer(asked.issuer_csr, unix_time, state.random_bytes)
+            made = issuer.issue_issuer(
+                asked.issuer_csr, unix_time, state.random_bytes, certificate.node
+            )
             own_issuer = made.der
             if identity.trust.add_issuer(made.der):
                 state.outputs.append(PersistTrust())

@@ -15,93 +15,18 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from gossip import NodeId
 from gossip.codec import decode, encode
 from gossip.errors import DecodeError
-from meshd.node.addresses import ID_SIZE, assign4, node_id, overlay6
+from meshd.node.addresses import assign4, node_id, overlay6
 from meshd.node.certificates import MAX_CERTIFICATE, Certificate, TrustError, read_csr
 from meshd.node.errors import LocalError
 from meshd.node.grants import Grants, check_grants
-from meshd.node.minting import DAY, make_issuer, make_node
+from meshd.node.ledger import Ledger
+from meshd.node.minting import make_issuer, make_node
 
 MAX_REPLY = 32_000
 """Bytes of an encoded reply: it travels in one control message."""
-MAX_LEDGER = 16 * 1024 * 1024
-
-RESERVED = 30 * DAY
-"""Seconds after a certificate's end during which its name and address go to nobody else."""
-
+MAX_FIELDS = 1024
+"""CBOR values in a request or a reply."""
 _VERSION = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Issued:
-    """One line of the ledger: the last certificate that a node got."""
-
-    node: NodeId
-    name: str
-    address4: IPv4Address
-    serial: int
-    not_after: int
-    """Unix seconds."""
-
-
-class Ledger:
-    """What an issuer has issued: by it, no name and no address is given out twice."""
-
-    def __init__(self, entries: Collection[Issued] = ()) -> None:
-        self._entries = {entry.node: entry for entry in entries}
-
-    def __len__(self) -> int:
-        return len(self._entries)
-
-    def get(self, node: NodeId) -> Issued | None:
-        """What `node` got last."""
-        return self._entries.get(node)
-
-    def entries(self) -> list[Issued]:
-        """All of them, in the order of their first certificate."""
-        return list(self._entries.values())
-
-    def record(self, certificate: Certificate) -> None:
-        """Remember a certificate just issued."""
-        self._entries[certificate.node] = Issued(
-            certificate.node,
-            certificate.name,
-            certificate.address4,
-            certificate.serial,
-            certificate.not_after,
-        )
-
-    def release(self, node: NodeId) -> None:
-        """Forget what `node` got: its name and its address may go to others."""
-        self._entries.pop(node, None)
-
-    def forget_before(self, unix_time: float) -> None:
-        """Drop what ended RESERVED seconds ago."""
-        for node, entry in list(self._entries.items()):
-            if entry.not_after + RESERVED < unix_time:
-                del self._entries[node]
-
-    def encode(self) -> bytes:
-        """CBOR, for the state directory."""
-        return encode(
-            [
-                [item.node, item.name, item.address4.packed, item.serial, item.not_after]
-                for item in self._entries.values()
-            ]
-        )
-
-
-def decode_ledger(data: bytes) -> Ledger:
-    """The inverse of `Ledger.encode`. Raises ValueError."""
-    entries: list[Issued] = []
-    for item in decode(data, MAX_LEDGER):
-        match item:
-            case [bytes(node), str(name), bytes(address), int(serial), int(not_after)] if (
-                len(node) == ID_SIZE and len(address) == 4
-            ):
-                entries.append(Issued(NodeId(node), name, IPv4Address(address), serial, not_after))
-            case _:
-                raise ValueError("not a ledger")
-    return Ledger(entries)
 
 
 @dataclass(slots=True)
@@ -173,13 +98,18 @@ class Issuer:
             unix_time,
             random_bytes,
         )
-        self.ledger.record(certificate)
+        self.ledger.record(certificate, unix_time)
         return certificate
 
     def issue_issuer(
-        self, csr: bytes, unix_time: float, random_bytes: Callable[[int], bytes]
+        self,
+        csr: bytes,
+        unix_time: float,
+        random_bytes: Callable[[int], bytes],
+        node: NodeId | None = None,
     ) -> Certificate:
-        """An issuer's certificate for the key of `csr`, with what this issuer may grant.
+        """An issuer's certificate for the key of `csr`, with what this issuer may grant; the
+        ledger keeps that it is `node`'s.
 
         Raises TrustError for a bad request, LocalError without the root's key.
         """
@@ -187,7 +117,7 @@ class Issuer:
         self.permit(Grants(roles=("issuer",)))
         if self.root_key is None or self.root is None:
             raise LocalError("making an issuer takes root.key and the root's certificate")
-        return make_issuer(
+        made = make_issuer(
             self.root_key,
             self.root,
             public_key,
@@ -196,6 +126,9 @@ class Issuer:
             random_bytes,
             self.certificate.constraints,
         )
+        if node is not None:
+            self.ledger.record_issuer(node, made.node)
+        return made
 
     def _check_time(self, unix_time: float) -> None:
         if not self.certificate.not_before <= unix_time <= self.certificate.not_after:
@@ -323,7 +256,7 @@ def _all_bytes(items: Sequence[object]) -> tuple[bytes, ...]:
 
 def _decode(data: bytes, max_size: int, reason: str) -> object:
     try:
-        return decode(data, max_size)
+        return decode(data, max_size, MAX_FIELDS)
     except DecodeError as error:
         raise TrustError(reason, str(error)) from None
 

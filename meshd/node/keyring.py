@@ -35,7 +35,8 @@ from meshd.node.chain import TrustStore, check_validity
 from meshd.node.errors import LocalError
 from meshd.node.identity import SECRET_SIZE, Identity, assemble
 from meshd.node.invitation import show_time
-from meshd.node.issuing import Issuer, Ledger
+from meshd.node.issuing import Issuer
+from meshd.node.ledger import Ledger
 from meshd.node.mesh import parse_mesh
 
 CA, MESH, MESH_SECRET, SEEDS = "ca.crt", "mesh.toml", "mesh.secret", "mesh.seeds"

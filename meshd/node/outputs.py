@@ -3,9 +3,10 @@ follows it, so that nothing is promised to a peer that is not on disk."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gossip import NodeId
+from meshd.node.identity import Identity
 from meshd.node.invitation import Invitation
 from meshd.node.wire import Batch, Endpoint, Frame
 
@@ -64,6 +65,18 @@ class PersistTrust:
 
 
 @dataclass(frozen=True, slots=True)
+class PersistRevocations:
+    """A revocation list is in force: store all of them before anything that follows from it."""
+
+
+@dataclass(frozen=True, slots=True)
+class PersistIdentity:
+    """A new certificate came: write it, and only then let the node `adopt` this identity."""
+
+    identity: Identity = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class PersistRecords:
     """Gossip's records changed; store them when convenient (the host may wait a little)."""
 
@@ -102,6 +115,21 @@ class Pong:
     kind: str
 
 
+@dataclass(frozen=True, slots=True)
+class RenewalEnded:
+    """The answer to `Credentials.renew`: `problem` says why there is no new certificate."""
+
+    token: int
+    problem: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Warned:
+    """A sentence for the log: something happened that a person should know."""
+
+    text: str
+
+
 Output = (
     SendDatagram
     | SendFrame
@@ -111,9 +139,13 @@ Output = (
     | PersistInvitation
     | PersistLedger
     | PersistTrust
+    | PersistRevocations
+    | PersistIdentity
     | PersistRecords
     | RoutesChanged
     | PeerChanged
     | AuthFailure
     | Pong
+    | RenewalEnded
+    | Warned
 )

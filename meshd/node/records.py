@@ -6,13 +6,14 @@ Node record (kind MEMBER), a CBOR array of at most 168 bytes::
 
 endpoints packed as in `wire`. Certificate record (kind CERTIFICATE): a CBOR array of DER
 certificates, the leaf first, then its issuer where both fit. Routes record (kind ROUTES): an array
-of prefixes.
+of prefixes. Revocations record (kind REVOCATIONS): an array of
+`[authority, number, digest, DER or null]`, one of each list.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gossip import DecodeError
 from gossip.codec import decode, encode
@@ -26,6 +27,11 @@ MAX_ENDPOINTS = 12
 MAX_ROUTES = 64
 MAX_RECORD_BODY = MAX_RECORD_SIZE - OVERHEAD
 """Bytes of a certificate or routes record's body: about 50 routes of IPv4, or 40 of IPv6."""
+
+MAX_NOTES = 4
+"""Revocation lists that one record tells of."""
+NO_LIST = bytes(16)
+"""The digest of number 0: the publisher is that CA, and has revoked nothing yet."""
 
 RELAYS = 1
 """Flag: this node relays for members of its mesh."""
@@ -105,6 +111,51 @@ def decode_routes(body: bytes) -> tuple[str, ...]:
     if not all(isinstance(item, str) and len(item) <= 43 for item in fields):
         raise RemoteError("record")
     return tuple(fields)
+
+
+@dataclass(frozen=True, slots=True)
+class ListNote:
+    """What a revocations record tells of one CA's list, and the list itself where it fits."""
+
+    authority: bytes
+    """The CA's key identifier."""
+    number: int
+    digest: bytes
+    """BLAKE2s-128 of the list's DER."""
+    der: bytes | None = None
+
+
+def encode_revocations(notes: Sequence[ListNote]) -> bytes:
+    """A revocations record's body; the largest lists are left out of it until it fits."""
+    kept = list(notes[:MAX_NOTES])
+    while True:
+        body = encode([[note.authority, note.number, note.digest, note.der] for note in kept])
+        if len(body) <= MAX_RECORD_BODY:
+            return body
+        largest = max(kept, key=lambda note: len(note.der or b""))
+        kept[kept.index(largest)] = replace(largest, der=None)
+
+
+def decode_revocations(body: bytes) -> tuple[ListNote, ...]:
+    """Raises RemoteError("record"). Judges no signature."""
+    fields = _decode(body)
+    if not isinstance(fields, list) or not 1 <= len(fields) <= MAX_NOTES:
+        raise RemoteError("record")
+    return tuple(_note(item) for item in fields)
+
+
+def _note(item: object) -> ListNote:
+    match item:
+        case [bytes(authority), int(number), bytes(digest), der] if (
+            len(authority) == 16
+            and 0 <= number < 1 << 63
+            and not isinstance(number, bool)
+            and len(digest) == 16
+            and (der is None or isinstance(der, bytes))
+        ):
+            return ListNote(authority, number, digest, der)
+        case _:
+            raise RemoteError("record")
 
 
 def _decode(body: bytes) -> object:

@@ -73,6 +73,11 @@ class Relay:
         for number in idle:
             del self._channels[number]
 
+    def drop(self, node: NodeId) -> None:
+        """Carry nothing more for `node`."""
+        for number in [n for n, channel in self._channels.items() if node in channel.ends]:
+            del self._channels[number]
+
     def carries(self, number: int) -> bool:
         """Whether `number` is one of ours to carry."""
         return number in self._channels

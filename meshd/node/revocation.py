@@ -67,6 +67,12 @@ def make_list(
     return parse_list(builder.sign(key, None).public_bytes(Encoding.DER), issuer)
 
 
+def revoked_at(der: bytes) -> dict[int, float]:
+    """Serial -> Unix time of its revocation, of a list that was read before."""
+    loaded = _load(der)[0]
+    return {entry.serial_number: entry.revocation_date_utc.timestamp() for entry in loaded}
+
+
 def list_authority(der: bytes) -> bytes:
     """Which CA a list says it is of: its key identifier. Raises TrustError("list-malformed")."""
     return _load(der)[1]

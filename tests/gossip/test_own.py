@@ -118,3 +118,14 @@ def test_before_it_has_published_it_only_learns_how_far_it_had_come() -> None:
     own.witness(record_of("self", 40), 0.0)
     assert core.outputs == [SequenceChanged(40)]
     assert own.publish(MEMBER, b"", 0.0).sequence == 41
+
+
+def test_a_lasting_record_of_an_earlier_life_is_told_before_it_is_outdone() -> None:
+    core = core_of()
+    own = OwnRecords(core, 1)
+    own.publish(RecordKind.REVOCATIONS, b"nothing", 0.0)
+    core.outputs.clear()
+    lost = record_of("self", 50, RecordKind.REVOCATIONS, b"revoked")
+    own.witness(lost, 1.0)
+    told = [output.record for output in core.outputs if isinstance(output, RecordChanged)]
+    assert [(record.sequence, record.body) for record in told] == [(50, b"revoked"), (51, b"nothing")]

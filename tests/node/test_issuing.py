@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv4Network, ip_network
+from ipaddress import IPv4Network, ip_network
 
 import pytest
 
@@ -13,14 +13,12 @@ from meshd.node.errors import LocalError
 from meshd.node.grants import Grants
 from meshd.node.issuing import (
     MAX_REPLY,
-    RESERVED,
     EnrolmentReply,
     EnrolmentRequest,
-    Ledger,
-    decode_ledger,
     decode_reply,
     decode_request,
 )
+from meshd.node.ledger import RESERVED, Ledger
 from meshd.node.minting import DAY, NODE_LIFETIME, make_csr, make_issuer
 from tests.node.meshes import NOW, admit, bytes_of, issuer_of, make_key, make_mesh, make_reply, raw
 
@@ -142,24 +140,6 @@ def test_keys_are_in_no_repr() -> None:
     assert "Private" not in repr(issuer)
     assert "ledger" not in repr(issuer)
     assert "mesh_secret" not in repr(make_reply(mesh, mesh.certificate))
-
-
-def test_the_ledger_reads_back() -> None:
-    mesh = make_mesh()
-    admit(mesh, 2)
-    ledger = issuer_of(mesh).ledger
-    again = decode_ledger(ledger.encode())
-    assert again.entries() == ledger.entries()
-    assert [entry.name for entry in again.entries()] == ["alpha", "beta"]
-    assert isinstance(again.entries()[0].address4, IPv4Address)
-
-
-@pytest.mark.parametrize(
-    "data", [b"", encode(5), encode([5]), encode([[b"short", "a", bytes(4), 1, 2]])]
-)
-def test_other_bytes_are_no_ledger(data: bytes) -> None:
-    with pytest.raises((ValueError, TypeError)):
-        decode_ledger(data)
 
 
 def test_a_request_reads_back() -> None:

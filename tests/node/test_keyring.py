@@ -14,7 +14,6 @@ from cryptography.hazmat.primitives.serialization import (
 
 from meshd.node.errors import LocalError
 from meshd.node.identity import Identity, join
-from meshd.node.issuing import Ledger
 from meshd.node.keyring import (
     OPTIONAL,
     REQUIRED,
@@ -26,6 +25,7 @@ from meshd.node.keyring import (
     write_key,
     write_pem,
 )
+from meshd.node.ledger import Ledger
 from meshd.node.minting import DAY
 from tests.node.meshes import NOW, admit, make_key, make_mesh, make_reply
 

@@ -18,10 +18,10 @@ from meshd.node.grants import Grants
 from meshd.node.invitation import Invitation, Token, decode_invitation, decode_token
 from meshd.node.issuing import (
     EnrolmentRequest,
-    decode_ledger,
     decode_reply,
     decode_request,
 )
+from meshd.node.ledger import decode_ledger
 from meshd.node.mesh import parse_mesh
 from meshd.node.minting import make_csr
 from meshd.node.revocation import make_list, parse_list
