@@ -1,48 +1,31 @@
 """Simulated hosts, each with a machine: starts, crashes and splits them, and pumps their outputs.
 
 The pump is the daemon's: an input, then everything in `drain`, then one timer at `next_wakeup`.
+What is done to a host is remembered, so that nobody is blamed for it (`undisturbed_s`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from functools import partial
 from math import inf
 
-from gossip.events import MemberDown, MemberLeft, MemberUp, SequenceChanged
-from gossip.ids import NodeId
-from simulations.machine import Disk, Machine, Refused, Seen, Send
-from simulations.nat import Endpoint, Nat
+from gossip.events import MemberDown, MemberForgotten, MemberLeft, MemberUp, SequenceChanged
+from simulations.host import Host as Host
+from simulations.machine import Disk, Machine, Refused, Seen, Send, line
+from simulations.nat import Endpoint
 from simulations.network import Network
-from simulations.world import Event, World
+from simulations.processes import INPUT_S, Process
+from simulations.views import Views
+from simulations.world import World
 
 TURNS_PER_INSTANT_MAX = 100
+
+_VIEWS = (MemberUp, MemberDown, MemberLeft, MemberForgotten)
 
 
 class SimulationError(Exception):
     """A machine broke the contract of the pump, so that the run cannot go on."""
-
-
-@dataclass(slots=True)
-class Host:
-    """One host. `alive` is what its machine reported as alive and not taken back."""
-
-    number: int
-    identity: NodeId
-    endpoint: Endpoint
-    nat: Nat | None = None
-    disk: Disk = field(default_factory=Disk)
-    machine: Machine | None = None
-    boots: int = 0
-    alive: set[NodeId] = field(default_factory=set)
-    expected: set[NodeId] = field(default_factory=set)
-    disturbed_at: float = -inf
-    sent: int = 0
-    sent_bytes: int = 0
-    _timer: Event | None = None
-    _timer_at: float = inf
-    _turns: int = 0
-    _turn_at: float = -inf
 
 
 class Observer:
@@ -65,7 +48,7 @@ MakeMachine = Callable[[Host], Machine]
 
 
 class Cluster:
-    """Hosts on one network. `wrong` counts the (host, member) views that are not right yet."""
+    """Hosts on one network. `observers` may be added at any time, and taken away."""
 
     def __init__(
         self, world: World, network: Network, hosts: Sequence[Host], make: MakeMachine
@@ -75,49 +58,76 @@ class Cluster:
         self.hosts = list(hosts)
         self.by_identity = {host.identity: host for host in self.hosts}
         self.observers: list[Observer] = []
-        self.wrong = 0
         self.disturbed_at = -inf
         self._make = make
+        self._views = Views(self.by_identity, lambda host: network.side(host.endpoint[0]))
+        self._known: list[Observer] = []
+        self._told_of_sends: list[Observer] = []
         for host in self.hosts:
             network.place(host.endpoint[0], host.nat)
 
     @property
     def running(self) -> list[Host]:
-        """The hosts whose machine runs."""
+        """The hosts whose machine runs, if only slowly or not at the moment."""
         return [host for host in self.hosts if host.machine is not None]
+
+    @property
+    def wrong(self) -> int:
+        """How many (host, member) views are not right yet; see `simulations.views`."""
+        return self._views.wrong
+
+    # Starts and ends
 
     def start(self, host: Host, seeds: Sequence[Host]) -> None:
         """Boot a host that knows `seeds`, and what its disk holds."""
         host.boots += 1
+        host.backup = host.disk.copy()
         host.machine = self._make(host)
-        self._attach(host)
-        self._joined(host)
-        self.world.trace.record(self.world.now, "start", host.number, host.boots)
+        self.network.attach(host.endpoint[0], partial(self._arrived, host))
+        self._disturb(host, "start", host.boots)
+        self._views.started(host)
         for observer in self.observers:
             observer.started(host)
-        host.machine.start([seed.number for seed in seeds], self.world.now)
+        host.machine.start([seed.number for seed in seeds], host.local(self.world.now))
         self._pump(host)
 
-    def crash(self, host: Host) -> None:
-        """Stop a host as `kill -9` does: only what was on its disk remains."""
+    def crash(self, host: Host, disk: str = "kept") -> None:
+        """Stop a host as `kill -9` does: only what was on its disk remains.
+
+        `disk` may be "lost", or "old": put back from `Host.backup`. Raises ValueError for another.
+        """
+        if disk not in ("kept", "lost", "old"):
+            raise ValueError(f"a disk is kept, lost or old, not {disk!r}")
         if host.machine is not None:
             host.disk.records = host.machine.records()
+        host.forgetful = disk != "kept"
+        if host.forgetful:
+            host.disk = host.backup.copy() if disk == "old" else Disk()
         self._stop(host)
-        self.world.trace.record(self.world.now, "crash", host.number)
+        self._disturb(host, "crash", disk)
+
+    def back_up(self, host: Host) -> None:
+        """Keep a copy of a host's disk, for a crash with an old one."""
+        if host.machine is not None:
+            host.disk.records = host.machine.records()
+        host.backup = host.disk.copy()
 
     def leave(self, host: Host) -> None:
         """Let a host say goodbye, then stop it."""
         if host.machine is not None:
-            host.machine.leave(self.world.now)
+            host.machine.leave(host.local(self.world.now))
             self._pump(host)
             host.disk.records = host.machine.records()
+        host.forgetful = False
         self._stop(host)
-        self.world.trace.record(self.world.now, "leave", host.number)
+        self._disturb(host, "leave")
 
     def act(self, host: Host, action: Callable[[float], None]) -> None:
         """Make a person's call to a running host's machine, then carry what comes of it."""
-        action(self.world.now)
+        action(host.local(self.world.now))
         self._pump(host)
+
+    # The network
 
     def split(self, groups: Sequence[Sequence[Host]]) -> None:
         """Cut the network into groups of hosts."""
@@ -125,9 +135,76 @@ class Cluster:
         self._cut_changed("split")
 
     def heal(self) -> None:
-        """Undo every cut."""
+        """Undo every cut and block."""
         self.network.heal()
         self._cut_changed("heal")
+
+    def block(self, sources: Sequence[Host], destinations: Sequence[Host]) -> None:
+        """Lose all that these sources send to these destinations, one way."""
+        for source in sources:
+            for destination in destinations:
+                if source is not destination:
+                    self.network.block(source.endpoint[0], destination.endpoint[0])
+        self._cut_changed("block")
+
+    def plug(self, host: Host, plugged: bool) -> None:
+        """Pull a host's cable, or put it back."""
+        self.network.plug(host.endpoint[0], plugged)
+        self._trouble(host, "unplugged", not plugged)
+        self._views.cut()
+
+    def impair(self, host: Host, loss: float) -> None:
+        """Lose this part of what a host sends and is sent; 0 ends that."""
+        self.network.impair(host.endpoint[0], loss)
+        self._trouble(host, "lossy", loss > 0)
+
+    def move(self, host: Host, endpoint: Endpoint) -> None:
+        """Give a host another address: its machine is told, others find out as they do."""
+        address = host.endpoint[0]
+        self.network.detach(address)
+        host.endpoint = endpoint
+        self.network.place(endpoint[0], host.nat)
+        self._disturb(host, "move", *endpoint)
+        if host.machine is not None:
+            self.network.attach(endpoint[0], partial(self._arrived, host))
+            host.machine.moved(endpoint, host.local(self.world.now))
+            self._pump(host)
+        self._views.cut()
+
+    # Processes and clocks
+
+    def pause(self, host: Host) -> None:
+        """Stop a host's process, as SIGSTOP does."""
+        self._process(host).stopped = True
+        self._trouble(host, "paused", True)
+
+    def resume(self, host: Host) -> None:
+        """Let a paused process go on, with what has come meanwhile."""
+        self._change(host, "paused", "stopped")
+
+    def hold(self, host: Host) -> None:
+        """Keep back what a host's process sends and receives; it runs, and its timers too."""
+        self._process(host).held = True
+        self._trouble(host, "held", True)
+
+    def release(self, host: Host) -> None:
+        """Let a held process send and receive, at once what was kept back."""
+        self._change(host, "held", "held")
+
+    def slow(self, host: Host, factor: float) -> None:
+        """Let each input cost `factor` times 50 us before it has an effect; 0 ends that."""
+        self._process(host).cost_s = factor * INPUT_S
+        self._trouble(host, "slow", factor > 0)
+        self._go_on(host)
+
+    def skew(self, host: Host, jump_s: float = 0.0, drift: float = 0.0) -> None:
+        """Let a host's clock jump ahead, and from now on gain `drift` seconds per second."""
+        host.set_clock(self.world.now, jump_s, drift)
+        self._disturb(host, "skew", jump_s, drift)
+        host.timer_at = inf
+        self._pump(host)
+
+    # Verdicts
 
     def reachable(self, one: Host, other: Host) -> bool:
         """Whether both run and no cut stands between them."""
@@ -135,33 +212,47 @@ class Cluster:
         return running and self.network.reachable(one.endpoint[0], other.endpoint[0])
 
     def undisturbed_s(self, *hosts: Host) -> float:
-        """For how long nothing was done to these hosts or to the network."""
+        """For how long nothing was done to these hosts or to the network; 0 while it is done."""
+        if any(host.troubles for host in hosts):
+            return 0.0
         return self.world.now - max(self.disturbed_at, *(host.disturbed_at for host in hosts))
+
+    def expected(self, host: Host) -> list[Host]:
+        """Whom a running host should see as alive, or may see if its view is partial."""
+        return self._views.expected(host)
 
     def agreed(self) -> bool:
         """Whether every running host sees exactly the hosts that it can reach as alive."""
-        return self.wrong == 0
+        return not self._views.wrong
 
-    def _attach(self, host: Host) -> None:
-        def receive(payload: bytes, source: Endpoint) -> None:
-            if host.machine is None:
-                return
-            try:
-                host.machine.receive(payload, source, self.world.now)
-            except Refused as refusal:
-                for observer in self.observers:
-                    observer.refused(host, str(refusal))
-            self._pump(host)
+    # The pump
 
-        self.network.attach(host.endpoint[0], receive)
+    def _arrived(self, host: Host, payload: bytes, source: Endpoint) -> None:
+        if host.process is None:
+            self._receive(host, payload, source)
+        else:
+            host.process.receive(payload, source)
+
+    def _receive(self, host: Host, payload: bytes, source: Endpoint) -> None:
+        if host.machine is None:
+            return
+        try:
+            host.machine.receive(payload, source, host.local(self.world.now))
+        except Refused as refusal:
+            for observer in self.observers:
+                observer.refused(host, str(refusal))
+        self._pump(host)
 
     def _stop(self, host: Host) -> None:
         host.machine = None
         self.network.detach(host.endpoint[0])
-        if host._timer is not None:
-            host._timer.cancel()
-        host._timer, host._timer_at = None, inf
-        self._gone(host)
+        host.timer_at = inf
+        if host.process is not None:
+            host.process.end()
+            host.process = None
+        for trouble in ("paused", "held", "slow"):
+            host.troubles.discard(trouble)
+        self._views.stopped(host)
 
     def _pump(self, host: Host) -> None:
         machine = host.machine
@@ -172,96 +263,102 @@ class Cluster:
                 self._send(host, output)
             else:
                 self._see(host, output)
-        wakeup = machine.next_wakeup()
-        at = inf if wakeup is None else wakeup.at
-        if at < host._timer_at or host._timer is None:
-            if host._timer is not None:
-                host._timer.cancel()
-            host._timer_at = at
-            host._timer = None if at == inf else self.world.at(at, lambda: self._timer(host))
+        self._arm(host, machine)
 
-    def _timer(self, host: Host) -> None:
-        """The armed time has come; what was armed for may have moved to later meanwhile."""
-        host._timer, host._timer_at = None, inf
-        machine, now = host.machine, self.world.now
+    def _arm(self, host: Host, machine: Machine) -> None:
+        """Set the timer, if it is to come earlier; a later one is found when the earlier comes."""
+        wakeup = machine.next_wakeup()
+        if wakeup is None:
+            return
+        at = wakeup.at if host.clock is None else host.clock.world(wakeup.at)
+        if at < host.timer_at:
+            host.timer_at = at = max(at, self.world.now)
+            self.world.post(at, self._timer, host, at)
+
+    def _timer(self, host: Host, at: float) -> None:
+        """A time that was set has come; what it was set for may have moved to later meanwhile."""
+        if at != host.timer_at:
+            return
+        if host.process is None:
+            self._wake(host)
+        else:
+            host.process.due()
+
+    def _wake(self, host: Host) -> None:
+        host.timer_at = inf
+        machine = host.machine
         if machine is None:
             return
         wakeup = machine.next_wakeup()
-        if wakeup is not None and wakeup.at <= now:
-            host._turns = host._turns + 1 if host._turn_at == now else 1
-            host._turn_at = now
-            if host._turns > TURNS_PER_INSTANT_MAX:
-                raise SimulationError(
-                    f"at {now:.3f} s host {host.number} asks for ever to be woken: {wakeup.reason}"
-                )
-            self.world.trace.record(now, "timer", host.number, wakeup.reason)
-            machine.handle_timer(now)
+        if wakeup is None or host.world(wakeup.at) > self.world.now:
+            self._arm(host, machine)
+            return
+        # Where a clock drifts, the way there and back may round to just before what is due.
+        now = self.world.now if host.clock is None else max(wakeup.at, host.local(self.world.now))
+        host.turns = host.turns + 1 if host.turn_at == now else 1
+        host.turn_at = now
+        if host.turns > TURNS_PER_INSTANT_MAX:
+            raise SimulationError(
+                f"at {now:.3f} s host {host.number} asks for ever to be woken: {wakeup.reason}"
+            )
+        self.world.trace.line(f"{self.world.now:.9f} timer {host.number} {wakeup.reason}\n")
+        machine.handle_timer(now)
         self._pump(host)
 
     def _send(self, host: Host, send: Send) -> None:
         host.sent += 1
-        host.sent_bytes += len(send.payload)
-        for observer in self.observers:
+        host.sent_bytes += len(send.payload) + send.overhead
+        if self._known != self.observers:
+            self._known = list(self.observers)
+            told = [observer for observer in self._known if type(observer).sent != Observer.sent]
+            self._told_of_sends = told
+        for observer in self._told_of_sends:
             observer.sent(host, send)
-        self.network.send(host.endpoint, send.destination, send.payload)
+        if host.process is not None:
+            host.process.send(partial(self.network.send, host.endpoint, *send))
+        else:
+            self.network.send(host.endpoint, send.destination, send.payload, send.overhead)
 
     def _see(self, host: Host, seen: Seen) -> None:
-        self.world.trace.record(self.world.now, "saw", host.number, _line(seen))
+        self.world.trace.record(self.world.now, "saw", host.number, line(seen))
         if isinstance(seen, SequenceChanged):
             host.disk.sequence = seen.sequence
-        elif isinstance(seen, MemberUp | MemberDown | MemberLeft) and seen.id != host.identity:
-            self._update(host, seen.id, alive=isinstance(seen, MemberUp))
+        elif isinstance(seen, _VIEWS) and seen.id != host.identity:
+            self._views.saw(host, seen.id, isinstance(seen, MemberUp))
         for observer in self.observers:
             observer.saw(host, seen)
 
-    def _joined(self, host: Host) -> None:
-        host.disturbed_at = self.world.now
-        for other in self.running:
-            if other is not host and self.reachable(host, other):
-                self._update(host, other.identity, expected=True)
-                self._update(other, host.identity, expected=True)
+    # What is done to hosts
 
-    def _gone(self, host: Host) -> None:
+    def _disturb(self, host: Host, what: str, *details: object) -> None:
         host.disturbed_at = self.world.now
-        self.wrong -= len(host.alive ^ host.expected)
-        host.alive, host.expected = set(), set()
-        for other in self.running:
-            self._update(other, host.identity, expected=False)
+        self.world.trace.record(self.world.now, what, host.number, *details)
+
+    def _trouble(self, host: Host, what: str, begins: bool) -> None:
+        (host.troubles.add if begins else host.troubles.discard)(what)
+        self._disturb(host, what, begins)
+
+    def _process(self, host: Host) -> Process:
+        if host.process is None:
+            host.process = Process(
+                self.world, partial(self._receive, host), partial(self._wake, host)
+            )
+        return host.process
+
+    def _change(self, host: Host, trouble: str, attribute: str) -> None:
+        if host.process is not None:
+            setattr(host.process, attribute, False)
+        self._trouble(host, trouble, False)
+        self._go_on(host)
+
+    def _go_on(self, host: Host) -> None:
+        process = host.process
+        if process is not None:
+            process.go_on()
+            if process.normal:
+                host.process = None
 
     def _cut_changed(self, what: str) -> None:
         self.disturbed_at = self.world.now
         self.world.trace.record(self.world.now, what)
-        running = self.running
-        for host in running:
-            for other in running:
-                if other is not host:
-                    reachable = self.reachable(host, other)
-                    self._update(host, other.identity, expected=reachable)
-
-    def _update(
-        self,
-        host: Host,
-        member: NodeId,
-        *,
-        alive: bool | None = None,
-        expected: bool | None = None,
-    ) -> None:
-        """Change what `host` sees or should see of `member`, and keep `wrong` in step."""
-        before = (member in host.alive) != (member in host.expected)
-        for members, belongs in ((host.alive, alive), (host.expected, expected)):
-            if belongs:
-                members.add(member)
-            elif belongs is not None:
-                members.discard(member)
-        self.wrong += ((member in host.alive) != (member in host.expected)) - before
-
-
-def _line(seen: Seen) -> str:
-    """One line that prints the same in each run, and is shorter than a record's repr."""
-    name = type(seen).__name__
-    if isinstance(seen, SequenceChanged):
-        return f"{name} {seen.sequence}"
-    if isinstance(seen, MemberUp) or not hasattr(seen, "record"):
-        return f"{name} {seen.id.hex()}"
-    record = seen.record
-    return f"{name} {record.subject.hex()} {record.kind} {record.sequence}"
+        self._views.cut()

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from random import Random
 
+from gossip.authority import Authority
 from gossip.config import GossipConfig
 from gossip.errors import GossipError
-from gossip.events import SendMessage, Wakeup
+from gossip.events import RecordChanged, SendMessage, Wakeup
 from gossip.ids import NodeId
 from gossip.protocol import GossipProtocol
-from gossip.records import RecordKind, decode
-from simulations.authority import FakeAuthority, identity_of, key_of
+from gossip.records import Record, RecordKind, decode
+from simulations.authority import Ed25519Authority, FakeAuthority, identity_of
 from simulations.cluster import Cluster, Host
 from simulations.machine import Disk, Refused, Seen, Send
 from simulations.nat import Endpoint
 from simulations.network import Network
+from simulations.overhead import gossip_overhead
 from simulations.world import World
 
 PORT = 443
@@ -25,12 +27,27 @@ BODY_SIZE = 100
 
 
 class Directory:
-    """Who is where: what sessions tell a real node."""
+    """Who is where: what sessions, and the endpoints in MEMBER records, tell a real node.
 
-    def __init__(self, endpoints: Mapping[int, Endpoint]) -> None:
-        self.identities = {number: identity_of(key_of(number)) for number in endpoints}
+    Each host's keys are those of its authority. A host that has moved is another matter: each
+    other finds its new place by itself (`Gossiper`).
+    """
+
+    def __init__(self, endpoints: Mapping[int, Endpoint], real_keys: bool = False) -> None:
+        make = Ed25519Authority if real_keys else FakeAuthority
+        self.authorities = {number: make.of(number) for number in endpoints}
+        self.identities = {n: identity_of(a.key) for n, a in self.authorities.items()}
         self.endpoint_of = {self.identities[n]: endpoint for n, endpoint in endpoints.items()}
         self.node_at = {endpoint: node for node, endpoint in self.endpoint_of.items()}
+        self.moved: dict[NodeId, bool] = {}
+        """Those who are not where `endpoint_of` says, or have been elsewhere."""
+
+    def move(self, node: NodeId, old: Endpoint, new: Endpoint) -> None:
+        """`node` sends from `new` now; who else was there sends nothing."""
+        if self.node_at.get(old) == node:
+            del self.node_at[old]
+        self.node_at[new] = node
+        self.moved[node] = True
 
 
 class Gossiper:
@@ -44,80 +61,132 @@ class Gossiper:
         config: GossipConfig,
         rng: Random,
         now: float,
+        endpoint: Endpoint | None = None,
     ) -> None:
-        key = key_of(number)
+        authority: Authority = directory.authorities[number]
+        identity = directory.identities[number]
+        key = directory.authorities[number].key
         self.packet_size = config.packet_size
+        self.protocol = GossipProtocol(
+            identity, key, config, authority, rng, now, disk.sequence + 1
+        )
+        """For scenarios: whatever it is asked to say comes out of `Cluster.act`."""
         self._number = number
+        self._identity = identity
         self._directory = directory
         self._disk = disk
-        self._protocol = GossipProtocol(
-            directory.identities[number],
-            key,
-            config,
-            FakeAuthority(key),
-            rng,
-            now,
-            disk.sequence + 1,
-        )
+        self._endpoint = endpoint or directory.endpoint_of[identity]
+        self._found: dict[NodeId, Endpoint] = {}
+        """Where those who have moved were last heard, or last said to be."""
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether gossip keeps some neighbours only."""
+        return False
 
     def start(self, seeds: Sequence[int], now: float) -> None:
         """Restore what the disk holds, publish a MEMBER record and join."""
-        self._protocol.restore([decode(record) for record in self._disk.records], now)
-        body = f"host {self._number}".encode().ljust(BODY_SIZE)
-        self._protocol.publish(RecordKind.MEMBER, body, now)
-        self._protocol.join([self._directory.identities[seed] for seed in seeds], now)
+        self.protocol.restore([decode(record) for record in self._disk.records], now)
+        self.protocol.publish(RecordKind.MEMBER, self._body(), now)
+        self.protocol.join([self._directory.identities[seed] for seed in seeds], now)
 
     def receive(self, payload: bytes, source: Endpoint, now: float) -> None:
         """A gossip message. Raises `Refused` for what gossip refuses."""
+        directory = self._directory
+        sender = directory.node_at.get(source)
+        if sender is None:
+            return  # it has left that address since: no session is there any more
+        if directory.moved and sender in directory.moved:
+            self._found[sender] = source
         try:
-            self._protocol.receive(payload, self._directory.node_at[source], now)
+            self.protocol.receive(payload, sender, now)
         except GossipError as error:
             raise Refused(error.reason) from error
 
     def handle_timer(self, now: float) -> None:
         """Do what is due."""
-        self._protocol.handle_timer(now)
+        self.protocol.handle_timer(now)
 
     def next_wakeup(self) -> Wakeup | None:
         """When gossip wants to be called."""
-        return self._protocol.next_wakeup()
+        return self.protocol.next_wakeup()
 
     def drain(self) -> list[Send | Seen]:
         """Gossip's outputs, its messages addressed to endpoints."""
-        return [
-            Send(self._directory.endpoint_of[output.to], output.payload)
-            if isinstance(output, SendMessage)
-            else output
-            for output in self._protocol.drain()
-        ]
+        outputs = self.protocol.drain()
+        if self._directory.moved:
+            self._follow(outputs)
+        drained: list[Send | Seen] = []
+        for output in outputs:
+            if isinstance(output, SendMessage):
+                payload = output.payload
+                place = self._place(output.to)
+                drained.append(Send(place, payload, gossip_overhead(len(payload))))
+            else:
+                drained.append(output)
+        return drained
 
     def leave(self, now: float) -> None:
         """Say goodbye."""
-        self._protocol.leave(now)
+        self.protocol.leave(now)
+
+    def moved(self, endpoint: Endpoint, now: float) -> None:
+        """Say in a new MEMBER record where this host is now."""
+        self._directory.move(self._identity, self._endpoint, endpoint)
+        self._endpoint = endpoint
+        self.protocol.publish(RecordKind.MEMBER, self._body(), now)
 
     def states(self) -> dict[NodeId, str]:
         """The state of every other member."""
-        return {member.id: member.state.value for member in self._protocol.members()}
+        return {member.id: member.state.value for member in self.protocol.members()}
 
     def sequences(self) -> dict[tuple[NodeId, int], int]:
         """The sequence of every record held."""
         return {
-            (record.subject, record.kind): record.sequence for record in self._protocol.records()
+            (record.subject, record.kind): record.sequence for record in self.protocol.records()
         }
 
     def records(self) -> tuple[bytes, ...]:
         """Every record held, encoded."""
-        return tuple(record.encode() for record in self._protocol.records())
+        return tuple(record.encode() for record in self.protocol.records())
+
+    def _body(self) -> bytes:
+        address, port = self._endpoint
+        return f"{address} {port}".encode().ljust(BODY_SIZE)
+
+    def _place(self, node: NodeId) -> Endpoint:
+        return self._found.get(node) or self._directory.endpoint_of[node]
+
+    def _follow(self, outputs: Iterable[object]) -> None:
+        """A new MEMBER record of one who has moved says where it is."""
+        for output in outputs:
+            if not isinstance(output, RecordChanged) or output.record.withdrawn:
+                continue
+            record = output.record
+            if record.kind == RecordKind.MEMBER and record.subject in self._directory.moved:
+                self._found[record.subject] = _endpoint(record)
 
 
-def gossip_cluster(world: World, network: Network, nodes: int, config: GossipConfig) -> Cluster:
-    """Hosts in the open that run gossip alone."""
+def _endpoint(record: Record) -> Endpoint:
+    address, port = record.body.decode().split()
+    return address, int(port)
+
+
+def gossip_cluster(
+    world: World,
+    network: Network,
+    nodes: int,
+    config: GossipConfig,
+    real_keys: bool = False,
+) -> Cluster:
+    """Hosts in the open that run gossip alone; with `real_keys` they sign with Ed25519."""
     endpoints = {n: (f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}", PORT) for n in range(nodes)}
-    directory = Directory(endpoints)
+    directory = Directory(endpoints, real_keys)
     hosts = [Host(n, directory.identities[n], endpoint) for n, endpoint in endpoints.items()]
 
     def make(host: Host) -> Gossiper:
         rng = world.stream(f"gossip/{host.number}/{host.boots}")
-        return Gossiper(host.number, directory, host.disk, config, rng, world.now)
+        now = host.local(world.now)
+        return Gossiper(host.number, directory, host.disk, config, rng, now, host.endpoint)
 
     return Cluster(world, network, hosts, make)

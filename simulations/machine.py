@@ -3,41 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from dataclasses import dataclass, fields, replace
+from typing import NamedTuple, Protocol, TypeAlias
 
-from gossip.events import (
-    MemberDown,
-    MemberForgotten,
-    MemberLeft,
-    MemberSuspected,
-    MemberUp,
-    RecordChanged,
-    SequenceChanged,
-    Wakeup,
-)
+from gossip.events import Output, Wakeup
 from gossip.ids import NodeId
+from gossip.records import Record
+from simulations.conditions import UDP_HEADERS
 from simulations.nat import Endpoint
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
-    """Put `payload` on the network."""
+class Send(NamedTuple):
+    """Put `payload` on the network, where it is `overhead` bytes longer: headers, and seals."""
 
     destination: Endpoint
     payload: bytes
+    overhead: int = UDP_HEADERS
 
 
-Seen: TypeAlias = (
-    MemberUp
-    | MemberSuspected
-    | MemberDown
-    | MemberLeft
-    | MemberForgotten
-    | RecordChanged
-    | SequenceChanged
-)
-"""What a machine noticed: gossip's own events, whichever program runs on it."""
+Seen: TypeAlias = Output
+"""What a machine noticed: gossip's own events, whichever program runs on it (never `SendMessage`)."""
 
 
 class Refused(Exception):
@@ -54,12 +39,20 @@ class Disk:
     records: tuple[bytes, ...] = ()
     """Gossip's records, encoded."""
 
+    def copy(self) -> Disk:
+        """What is on it now, apart from what will be."""
+        return replace(self)
+
 
 class Machine(Protocol):
     """One program on one host: `gossip` alone, or a whole node."""
 
     packet_size: int
     """The most bytes of a datagram that it may send."""
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether it keeps some neighbours only, where others see everyone."""
 
     def start(self, seeds: Sequence[int], now: float) -> None:
         """Begin, knowing the hosts with these numbers besides what is on disk."""
@@ -79,6 +72,9 @@ class Machine(Protocol):
     def leave(self, now: float) -> None:
         """Say goodbye; the messages come out of `drain`."""
 
+    def moved(self, endpoint: Endpoint, now: float) -> None:
+        """Its host has another address now."""
+
     def states(self) -> dict[NodeId, str]:
         """Every other member that it knows, and its state: alive, suspect, dead or left."""
 
@@ -87,3 +83,19 @@ class Machine(Protocol):
 
     def records(self) -> tuple[bytes, ...]:
         """Every record held, encoded, as it would be written to disk."""
+
+
+def line(seen: Seen) -> str:
+    """One line that prints the same in each run, and is shorter than a record's repr."""
+    values = (_text(getattr(seen, field.name)) for field in fields(seen))
+    return " ".join((type(seen).__name__, *values))
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, Record):
+        return f"{value.subject.hex()} {value.kind} {value.sequence}"
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_text, value))})"
+    return str(value)

@@ -3,11 +3,13 @@
 | kind | mapping | filtering |
 |---|---|---|
 | OPEN | none: the host has a public address | none |
-| PORT_RESTRICTED | endpoint-independent ("cone") | address and port dependent |
+| FULL_CONE | endpoint-independent ("cone") | none |
+| ADDRESS_RESTRICTED | endpoint-independent | address dependent |
+| PORT_RESTRICTED | endpoint-independent | address and port dependent |
 | SYMMETRIC | address and port dependent | address and port dependent |
 
 A mapping dies when no packet has left through it for `timeout_s` (inbound packets do not keep it:
-RFC 4787 REQ-6 demands only outbound refresh).
+RFC 4787 REQ-6 demands only outbound refresh). There is no hairpinning.
 """
 
 from __future__ import annotations
@@ -25,6 +27,8 @@ class NatKind(Enum):
     """How a site is connected."""
 
     OPEN = "open"
+    FULL_CONE = "full-cone"
+    ADDRESS_RESTRICTED = "address-restricted"
     PORT_RESTRICTED = "port-restricted"
     SYMMETRIC = "symmetric"
 
@@ -69,15 +73,21 @@ class Nat:
         mapping = self._by_port.get(port)
         if mapping is None or self._expired(mapping.last_out, now):
             return None
-        last = mapping.peers.get(source)
-        if last is None or self._expired(last, now):
-            return None
-        return mapping.inside
+        return mapping.inside if self._admits(mapping, source, now) else None
 
     def forget(self) -> None:
         """Lose all mappings, as a restarted router does."""
         self._by_flow.clear()
         self._by_port.clear()
+
+    def _admits(self, mapping: _Mapping, source: Endpoint, now: float) -> bool:
+        if self.kind is NatKind.FULL_CONE:
+            return True
+        if self.kind is NatKind.ADDRESS_RESTRICTED:
+            written = [last for peer, last in mapping.peers.items() if peer[0] == source[0]]
+            return bool(written) and not self._expired(max(written), now)
+        last = mapping.peers.get(source)
+        return last is not None and not self._expired(last, now)
 
     def _expired(self, last: float, now: float) -> bool:
         return now - last > self.timeout_s

@@ -1,7 +1,8 @@
-"""Datagrams between hosts: latency, jitter, loss, duplicates, reordering, NAT and partitions.
+"""Carries datagrams between hosts, under the `Conditions` that a scenario names.
 
 A site is what one public address stands for: a host in the open, or everything behind one NAT.
-Hosts of a site reach each other by their own addresses; nobody else does.
+Hosts of a site reach each other by their own addresses; nobody else does. Delays are computed for
+each datagram from the two sites, and no state is kept by pair: ten thousand hosts need no matrix.
 """
 
 from __future__ import annotations
@@ -9,51 +10,47 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import exp
 from zlib import crc32
 
+from simulations.conditions import MTU as MTU
+from simulations.conditions import UDP_HEADERS as UDP_HEADERS
+from simulations.conditions import Bursts
+from simulations.conditions import Conditions as Conditions
+from simulations.geography import Geography, Place, pair_bits
 from simulations.nat import Endpoint, Nat
 from simulations.world import World
 
 Receiver = Callable[[bytes, Endpoint], None]
 
 LAN_LATENCY_S = 0.0003
-MTU = 1500
-UDP_HEADERS = 28  # IPv4 20 + UDP 8
 
 
-@dataclass(frozen=True, slots=True)
-class Conditions:
-    """What happens to a datagram between two sites. Times in seconds, the rest probabilities.
-
-    `spread_s` places sites at random on a square plane of that side; the one-way delay of a pair
-    is `latency_s` and their distance. `reorder` holds a datagram back by up to `reorder_s`.
-    """
-
-    latency_s: float = 0.010
-    spread_s: float = 0.030
-    jitter_s: float = 0.002
-    loss: float = 0.0
-    duplicate: float = 0.0
-    reorder: float = 0.0
-    reorder_s: float = 0.050
-
-
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Site:
     address: str
+    number: int
     position: tuple[float, float]
+    place: Place | None
     nat: Nat | None
     group: int = 0
+    unplugged: bool = False
+    loss: float = 0.0
+    free_at: float = 0.0
+    """When the last byte that waits for the uplink will have left."""
+    bad: bool = False
+    bad_at: float = 0.0
+    """The state of the link (see `Bursts`), and when it was drawn."""
 
 
 class Network:
     """Carries datagrams between attached hosts, by the clock and the chance of a `World`.
 
-    `counters` says what became of every datagram: `delivered` and the reasons for drops.
+    `counters` says what became of every datagram: `delivered` and the reasons for drops. Its
+    conditions may be replaced at any time.
     """
 
     def __init__(self, world: World, conditions: Conditions) -> None:
-        self.conditions = conditions
         self.counters: Counter[str] = Counter()
         self._world = world
         self._rng = world.stream("network")
@@ -62,12 +59,36 @@ class Network:
         self._homes: dict[str, _Site] = {}  # by a host's own address
         self._receivers: dict[str, Receiver] = {}
         self._blocked: set[tuple[str, str]] = set()
+        self._geography: Geography | None = None
+        self._conditions = Conditions()
+        self.conditions = conditions
+
+    @property
+    def conditions(self) -> Conditions:
+        """What happens to datagrams from now on; sites keep their places."""
+        return self._conditions
+
+    @conditions.setter
+    def conditions(self, conditions: Conditions) -> None:
+        old, self._conditions = self._conditions, conditions
+        world = (conditions.rtt_p50_s, conditions.jitter_s, conditions.detours)
+        if world == (old.rtt_p50_s, old.jitter_s, old.detours):
+            return
+        self._geography = None
+        if conditions.rtt_p50_s is not None:
+            streams = (self._world.stream("geography"), self._world.stream("geography/sample"))
+            one_way = (conditions.rtt_p50_s - conditions.jitter_s) / 2
+            self._geography = Geography(*streams, one_way, conditions.detours)
+        for site in self._sites.values():
+            site.place = self._geography.place() if self._geography else None
 
     def place(self, address: str, nat: Nat | None = None) -> None:
         """Give a host the address `address`, in the open or behind `nat`. Once per host."""
         public = nat.address if nat else address
         if public not in self._sites:
-            self._sites[public] = _Site(public, self._position(), nat)
+            place = self._geography.place() if self._geography else None
+            number = len(self._sites)
+            self._sites[public] = _Site(public, number, self._position(), place, nat)
         self._homes[address] = self._sites[public]
 
     def attach(self, address: str, receiver: Receiver) -> None:
@@ -94,40 +115,87 @@ class Network:
         """Drop everything from host `source` to host `destination`, in this direction only."""
         self._blocked.add((self._homes[source].address, self._homes[destination].address))
 
+    def plug(self, address: str, plugged: bool) -> None:
+        """Pull or put back the cable of a host's site: without it nothing leaves or arrives."""
+        self._homes[address].unplugged = not plugged
+
+    def impair(self, address: str, loss: float) -> None:
+        """Lose this part of what a host's site sends, and of what it is sent."""
+        self._homes[address].loss = loss
+
+    def side(self, address: str) -> int:
+        """A number that two hosts share if no split, and no pulled cable, stands between them."""
+        site = self._homes[address]
+        return -1 - site.number if site.unplugged else site.group
+
     def reachable(self, one: str, other: str) -> bool:
         """Whether no split or block stands between two hosts, in both directions."""
         here, there = self._homes[one], self._homes[other]
         return here is there or not (self._cut(here, there) or self._cut(there, here))
 
-    def send(self, source: Endpoint, destination: Endpoint, payload: bytes) -> None:
-        """Send a datagram; it arrives later, more than once, or never."""
+    def rtt(self, one: str, other: str) -> float:
+        """Seconds of the round trip between two hosts' sites, with the mean jitter."""
+        here, there = self._homes[one], self._homes[other]
+        if here is there:
+            return 2 * LAN_LATENCY_S
+        return 2 * self._delay(here, there) + self._conditions.jitter_s
+
+    def send(
+        self, source: Endpoint, destination: Endpoint, payload: bytes, overhead: int = UDP_HEADERS
+    ) -> None:
+        """Send a datagram; it arrives later, more than once, or never.
+
+        On the path it has `overhead` bytes more than its payload: headers, and seals that a
+        simulated machine leaves out.
+        """
         home = self._homes[source[0]]
-        if len(payload) > MTU - UDP_HEADERS:
+        site = self._sites.get(destination[0])
+        size = len(payload) + overhead
+        if size > self._conditions.mtu:
             self._drop("too-big", source, destination)
         elif self._homes.get(destination[0]) is home:
-            self._world.after(LAN_LATENCY_S, lambda: self._deliver(source, destination, payload))
-        elif (site := self._sites.get(destination[0])) is None or site is home:
+            world = self._world
+            world.post(world.now + LAN_LATENCY_S, self._deliver, source, destination, payload)
+        elif site is None or site is home:
             self._drop("unroutable", source, destination)
         elif self._cut(home, site):
             self._drop("partitioned", source, destination)
+        elif self._conditions.narrow and size > self._mtu(home, site):
+            self._drop("too-big", source, destination)
         else:
-            now = self._world.now
-            outside = home.nat.outbound(source, destination, now) if home.nat else source
-            self._cross(home, site, outside, destination, payload)
+            if home.nat is not None:
+                source = home.nat.outbound(source, destination, self._world.now)
+            self._cross(home, site, source, destination, payload, size)
 
     def _cross(
-        self, home: _Site, site: _Site, source: Endpoint, destination: Endpoint, payload: bytes
+        self,
+        home: _Site,
+        site: _Site,
+        source: Endpoint,
+        destination: Endpoint,
+        payload: bytes,
+        size: int,
     ) -> None:
-        conditions, rng = self.conditions, self._rng
-        if rng.random() < conditions.loss:
+        conditions, draw, world = self._conditions, self._rng.random, self._world
+        queued = self._queued(home, size) if conditions.uplink_bps else 0.0
+        if queued is None:
+            self._drop("queue-full", source, destination)
+            return
+        loss = conditions.loss
+        if home.loss or site.loss:
+            loss = 1 - (1 - loss) * (1 - home.loss) * (1 - site.loss)
+        if loss and draw() < loss:
             self._drop("lost", source, destination)
             return
-        copies = 2 if rng.random() < conditions.duplicate else 1
+        if conditions.bursts is not None and self._burst(home, conditions.bursts):
+            self._drop("lost", source, destination)
+            return
+        copies = 2 if conditions.duplicate and draw() < conditions.duplicate else 1
         for _ in range(copies):
-            delay = self._delay(home, site) + rng.random() * conditions.jitter_s
-            if rng.random() < conditions.reorder:
-                delay += rng.random() * conditions.reorder_s
-            self._world.after(delay, lambda: self._arrive(site, source, destination, payload))
+            delay = queued + self._delay(home, site) + draw() * conditions.jitter_s
+            if conditions.reorder and draw() < conditions.reorder:
+                delay += draw() * conditions.reorder_s
+            world.post(world.now + delay, self._arrive, site, source, destination, payload)
 
     def _arrive(self, site: _Site, source: Endpoint, destination: Endpoint, payload: bytes) -> None:
         if site.nat is None:
@@ -145,9 +213,9 @@ class Network:
             self._drop("nobody", source, inside)
             return
         self.counters["delivered"] += 1
-        checksum = f"{crc32(payload):08x}"
-        self._world.trace.record(
-            self._world.now, "deliver", *source, *inside, len(payload), checksum
+        self._world.trace.line(
+            f"{self._world.now:.9f} deliver {source[0]} {source[1]} {inside[0]} {inside[1]}"
+            f" {len(payload)} {crc32(payload):08x}\n"
         )
         receiver(payload, source)
 
@@ -156,16 +224,43 @@ class Network:
         self._world.trace.record(self._world.now, "drop", reason, *source, *destination)
 
     def _cut(self, source: _Site, destination: _Site) -> bool:
-        return (
-            source.group != destination.group
-            or (source.address, destination.address) in self._blocked
-        )
+        if source.group != destination.group or source.unplugged or destination.unplugged:
+            return True
+        return bool(self._blocked) and (source.address, destination.address) in self._blocked
+
+    def _mtu(self, one: _Site, other: _Site) -> int:
+        conditions = self._conditions
+        narrow = (pair_bits(one.number, other.number) & 0xFFFF) < conditions.narrow * 65536
+        return conditions.narrow_mtu if narrow else conditions.mtu
+
+    def _queued(self, home: _Site, size: int) -> float | None:
+        """Seconds until a datagram has left its site; None if the queue is full."""
+        now, rate = self._world.now, self._conditions.uplink_bps / 8
+        begins = max(now, home.free_at)
+        if (begins - now) * rate + size > self._conditions.queue_bytes:
+            return None
+        home.free_at = begins + size / rate
+        return home.free_at - now
+
+    def _burst(self, home: _Site, bursts: Bursts) -> bool:
+        """Whether the link is bad and loses this datagram.
+
+        With rates r to bad and q to good, P(bad after t) = s + (bad now - s) * exp(-(r + q) t),
+        where s = r / (r + q) is the share of bad time and q = 1 / mean_s.
+        """
+        now, draw = self._world.now, self._rng.random
+        fading = exp((home.bad_at - now) / (bursts.mean_s * (1 - bursts.share)))
+        home.bad = draw() < bursts.share + (home.bad - bursts.share) * fading
+        home.bad_at = now
+        return home.bad and draw() < bursts.loss
 
     def _delay(self, one: _Site, other: _Site) -> float:
+        if one.place is not None and other.place is not None and self._geography is not None:
+            return self._geography.delay(one.place, other.place)
         across = one.position[0] - other.position[0]
         down = one.position[1] - other.position[1]
-        return float(self.conditions.latency_s + (across * across + down * down) ** 0.5)
+        return float(self._conditions.latency_s + (across * across + down * down) ** 0.5)
 
     def _position(self) -> tuple[float, float]:
-        spread = self.conditions.spread_s
+        spread = self._conditions.spread_s
         return self._places.random() * spread, self._places.random() * spread

@@ -155,9 +155,19 @@ class WholeNode:
                 self.pongs[token] = output
         return []
 
+    @property
+    def is_partial(self) -> bool:
+        """Whether gossip keeps some neighbours only."""
+        return False
+
     def leave(self, now: float) -> None:
         """Say goodbye to all peers."""
         self.node.close(now)
+
+    def moved(self, endpoint: Endpoint, now: float) -> None:
+        """Tell the node its host's new address."""
+        self._endpoint = endpoint
+        self.node.set_local_endpoints([endpoint], now)
 
     def ping(self, peer: NodeId, token: int, now: float) -> None:
         """Ping a known peer; the answer comes to `pongs`."""

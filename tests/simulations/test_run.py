@@ -53,13 +53,15 @@ def test_a_machine_that_breaks_the_contract_fails_the_run_without_a_traceback() 
 
 def test_agreement_that_does_not_come_in_time_is_a_failure_with_a_figure() -> None:
     def play(run: Run) -> None:
-        run.cluster.wrong = 3
+        run.network.conditions = Conditions(loss=1.0)
+        for host in run.hosts[:3]:
+            run.start(host)
         run.agree_within("all join", 5.0)
 
     report = played(play)
     assert not report.ok
     assert report.figures["all join s"] == 5.0
-    assert "3 views are wrong" in report.checks[0].detail
+    assert "6 views are wrong" in report.checks[0].detail
 
 
 def test_death_without_cause_is_judged_only_where_nothing_is_lost() -> None:

@@ -32,6 +32,11 @@ class Toy:
         self.due: float | None = None
         self.known: dict[NodeId, str] = {}
         self.stuck = False
+        self.is_partial = False
+        self.places: list[Endpoint] = []
+        """Where it was told that its host has moved."""
+        self.times: list[float] = []
+        """When its timers came, by its host's clock."""
 
     def start(self, seeds: Sequence[int], now: float) -> None:
         self.seeds, self.due = list(seeds), now
@@ -47,7 +52,11 @@ class Toy:
             self.known[sender] = "alive"
             self.outputs += [MemberUp(sender), Send(source, b"hello")]
 
+    def moved(self, endpoint: Endpoint, now: float) -> None:
+        self.places.append(endpoint)
+
     def handle_timer(self, now: float) -> None:
+        self.times.append(now)
         if not self.stuck:
             self.due = now + HELLO_EVERY_S
         self.outputs += [Send(endpoint_of(seed), b"hello") for seed in self.seeds]
