@@ -9,6 +9,7 @@ from gossip.authority import Authority
 from gossip.config import GossipConfig, Policy
 from gossip.errors import DecodeError, GossipError
 from gossip.events import (
+    Equivocated,
     LookupDone,
     MemberDown,
     MemberForgotten,
@@ -30,6 +31,7 @@ from gossip.statistics import GossipStatistics
 __all__ = [
     "Authority",
     "DecodeError",
+    "Equivocated",
     "GossipConfig",
     "GossipError",
     "GossipProtocol",

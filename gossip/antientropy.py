@@ -8,13 +8,13 @@ messages each and `sync_rate` messages per second in all; what did not fit shows
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from gossip import messages
 from gossip.core import Core
 from gossip.ids import NodeId
-from gossip.items import MAX_ITEMS
+from gossip.items import MAX_ITEMS, encode_item
 from gossip.messages import BUCKETS, Buckets, Entries, Entry, Ping, Records, Want
 from gossip.records import Record, RecordKind
 from gossip.store import bucket_range
@@ -106,18 +106,17 @@ class Synchroniser:
         wanted: list[tuple[int, NodeId]] = []
         for entry in listing.entries:
             held = core.store.get(entry.subject, entry.kind)
+            if core.store.leaps(entry.subject, entry.kind, entry.sequence):
+                continue
             if held is None:
                 if not core.store.outdated(entry.subject, entry.kind, entry.sequence):
                     wanted.append((entry.kind, entry.subject))
-            elif (entry.sequence, entry.tag) > (held.sequence, held.signature[:4]):
+            elif entry.rank > core.store.rank(held):
                 wanted.append((entry.kind, entry.subject))
         newer: list[Record] = []
         for record in core.store.offered(listing.low, listing.high):
             other = listed.get((record.subject, record.kind))
-            if other is None or (record.sequence, record.signature[:4]) > (
-                other.sequence,
-                other.tag,
-            ):
+            if other is None or core.store.rank(record) > other.rank:
                 newer.append(record)
         if wanted and self._take_token(now):
             room = (core.config.packet_size - messages.HEADER_SIZE) // messages.KEY_SIZE
@@ -159,7 +158,7 @@ class Synchroniser:
         low, last = bucket_range(bucket, bucket)
         pages: list[list[Entry]] = [[]]
         for _, group in _by_subject(held):
-            entries = [Entry(r.kind, r.subject, r.sequence, r.signature[:4]) for r in group]
+            entries = [self._entry(record) for record in group]
             if (len(pages[-1]) + len(entries)) * messages.ENTRY_SIZE > room:
                 pages.append([])
             pages[-1] += entries
@@ -173,12 +172,11 @@ class Synchroniser:
         return len(pages)
 
     def _push(self, held: Iterable[Record], to: NodeId, budget: int, now: float) -> int:
-        """Send records, as many to a message as fit; how many messages were sent."""
+        """Send records, as many to a message as fit, and proofs; how many messages were sent."""
         core = self._core
         room = core.config.packet_size - messages.HEADER_SIZE
         sent, items, size = 0, list[bytes](), 0
-        for record in sorted(held, key=_admission_order):
-            item = core.record_item(record)
+        for item in self._items(held):
             if size + len(item) > room or len(items) == MAX_ITEMS:
                 if sent == budget or not self._take_token(now):
                     return budget
@@ -190,6 +188,18 @@ class Synchroniser:
             core.send(to, Records(), items)
             sent += 1
         return sent
+
+    def _items(self, held: Iterable[Record]) -> Iterator[bytes]:
+        """The records as items; what is quarantined with the proof behind it."""
+        for record in sorted(held, key=_admission_order):
+            yield self._core.record_item(record)
+            proof = self._core.store.proof(record.subject, record.kind)
+            if proof is not None:
+                yield encode_item(proof)
+
+    def _entry(self, record: Record) -> Entry:
+        sequence, void, tag = self._core.store.rank(record)
+        return Entry(record.kind, record.subject, sequence, tag, void)
 
     def _take_token(self, now: float) -> bool:
         rate = self._core.config.sync_rate

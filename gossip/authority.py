@@ -28,5 +28,12 @@ class Authority(Protocol):
         A refusal is no offence of whoever passed it on: others may know more or less than we do.
         """
 
+    def keys(self, record: Record) -> tuple[bytes, ...]:
+        """The 16-byte lookup keys that a CERTIFICATE record proves its subject to own.
+
+        They stand for names and addresses; a node's own id is always a key, and not among them.
+        Nothing is remembered of the record, which may be of a stranger.
+        """
+
     def grants(self, node: NodeId, prefix: str) -> bool:
         """Whether `node` may offer routes to `prefix`."""

@@ -8,11 +8,13 @@ from random import Random
 from gossip import messages
 from gossip.authority import Authority
 from gossip.config import GossipConfig
+from gossip.contacts import Contacts
+from gossip.directory import Directory, KeyIndex, keys_of
 from gossip.dissemination import NewsClass, NewsQueue, transmit_limit
 from gossip.events import Output, SendMessage
 from gossip.ids import NodeId
 from gossip.isolation import IsolationGuard
-from gossip.items import MAX_ITEMS, RecordItem, accuse, encode_item
+from gossip.items import MAX_ITEMS, Equivocation, RecordItem, accuse, encode_item
 from gossip.members import MemberState, MemberTable, Peer
 from gossip.messages import Body
 from gossip.records import Record, RecordKind
@@ -40,6 +42,11 @@ class Core:
         self.rng = rng
         self.members = MemberTable()
         self.store = RecordStore(config.max_members)
+        self.keys = KeyIndex()
+        self.directory = Directory(authority, config.expire_after)
+        self.contacts = Contacts(identity, config.kademlia_k, self.members, self.store)
+        self.in_parts = False
+        """Whether some node is partial: then not everyone knows everyone."""
         self.news = NewsQueue(config.queue_limit)
         self.timers = Timers()
         self.guard = IsolationGuard(config, self.members)
@@ -80,6 +87,17 @@ class Core:
         """The item that carries `record` and this node's view of its subject."""
         return encode_item(RecordItem(record, self.state_of(record.subject)))
 
+    def keep(self, record: Record) -> None:
+        """Take in a verified record that supersedes what is held."""
+        self.store.put(record)
+        if record.kind == RecordKind.CERTIFICATE:
+            self.keys.put(record.subject, keys_of(self.authority, record))
+
+    def forget(self, subject: NodeId) -> None:
+        """Drop what is held of `subject`, except what must last."""
+        self.store.forget(subject)
+        self.keys.drop(subject)
+
     def spread_record(self, record: Record, now: float) -> None:
         """Queue a record as news."""
         news = NewsClass.OTHER
@@ -88,6 +106,11 @@ class Core:
         elif record.kind == RecordKind.ROUTES:
             news = NewsClass.ROUTES
         self._spread(news, (record.kind, record.subject), self.record_item(record), now)
+
+    def spread_proof(self, proof: Equivocation, now: float) -> None:
+        """Queue the proof of an equivocation as news."""
+        key = (proof.subject, proof.kind)
+        self._spread(NewsClass.OTHER, key, encode_item(proof), now)
 
     def drop_record_news(self) -> None:
         """Forget what is queued about records; accusations stay."""

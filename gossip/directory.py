@@ -27,6 +27,9 @@ MAX_KEYS: Final = 4096
 MAX_HALVES: Final = 256
 """Bundles of which one record has come, and the other is awaited."""
 
+CACHE_SHARE: Final = 8
+"""A cached copy is kept for this part of the time of one that its subject stored."""
+
 MAX_KEYS_OF_ONE: Final = 16
 """Keys of one record that are looked at."""
 
@@ -123,10 +126,9 @@ class _Stored:
 class Directory:
     """Bundles that others stored at this node, within bounds, each for a limited time."""
 
-    def __init__(self, authority: Authority, expire_after: float, cache_for: float) -> None:
+    def __init__(self, authority: Authority, expire_after: float) -> None:
         self._authority = authority
         self._expire_after = expire_after
-        self._cache_for = cache_for
         self._stored: dict[bytes, dict[NodeId, _Stored]] = {}
         self._halves: dict[tuple[bytes, NodeId], dict[int, Record]] = {}
 
@@ -146,7 +148,10 @@ class Directory:
         known = [*half.values(), *(held.bundle.records if held else ()), *records]
         bundles = assemble(known)
         if not bundles or not entitled(self._authority, key, bundles[0]):
-            self._set_aside(key, subject, known)
+            if held is not None:
+                del self._stored[key][subject]  # its newest certificate no longer holds the key
+            elif not bundles or bundles[0].certificate is None:
+                self._set_aside(key, subject, known)
             return False
         return self._keep(key, bundles[0], held, cached, now)
 
@@ -174,7 +179,7 @@ class Directory:
         self, key: bytes, bundle: Bundle, held: _Stored | None, cached: bool, now: float
     ) -> bool:
         kept = self._stored.pop(key, {})
-        expires_at = now + (self._cache_for if cached else self._expire_after)
+        expires_at = now + self._expire_after / (CACHE_SHARE if cached else 1)
         if held is not None and held.bundle == bundle:
             expires_at = max(expires_at, held.expires_at)
         kept[bundle.subject] = _Stored(bundle, expires_at)

@@ -1,7 +1,7 @@
 """What comes out of `GossipProtocol.drain()`, and when it wants to be called next.
 
     Output = SendMessage | MemberUp | MemberSuspected | MemberDown | MemberLeft
-           | MemberForgotten | RecordChanged | SequenceChanged | LookupDone
+           | MemberForgotten | RecordChanged | Equivocated | SequenceChanged | LookupDone
 
 They are to be acted upon in order: a `SequenceChanged` stands before the first message that uses
 the new sequence, and belongs on disk before that message is sent.
@@ -70,6 +70,19 @@ class RecordChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class Equivocated:
+    """`subject` signed two records of one kind and sequence: believe neither.
+
+    `GossipProtocol.quarantined` holds until a record of a higher sequence comes. If the subject is
+    this node itself, another machine uses its key, or its state was rolled back.
+    """
+
+    subject: NodeId
+    kind: int
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
 class SequenceChanged:
     """The highest sequence used so far. After a restart, begin at `sequence + 1`."""
 
@@ -99,6 +112,7 @@ Output: TypeAlias = (
     | MemberLeft
     | MemberForgotten
     | RecordChanged
+    | Equivocated
     | SequenceChanged
     | LookupDone
 )

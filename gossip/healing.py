@@ -53,6 +53,10 @@ class Healer:
             self._sync.begin_joining(now)
             self.on_join_timer(now)
 
+    def seeds(self) -> list[NodeId]:
+        """All of them, members or not."""
+        return list(self._seeds)
+
     def on_join_timer(self, now: float) -> None:
         """Ask the seeds that are due, a few at a time."""
         core = self._core
@@ -143,7 +147,7 @@ class Healer:
             for peer in core.members.in_state(state):
                 if now - peer.since >= retention:
                     core.members.remove(peer.id)
-                    core.store.forget(peer.id)
+                    core.forget(peer.id)
                     core.outputs.append(MemberForgotten(peer.id))
                 elif now - peer.since >= retention / 2:
                     core.store.hide(peer.id)

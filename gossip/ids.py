@@ -13,3 +13,9 @@ SIGNATURE_SIZE: Final = 64
 
 MAX_SEQUENCE: Final = 2**63 - 1
 """No record goes above it, so that `accused + 1` always fits the u64 on the wire."""
+
+MAX_JUMP: Final = 2**40
+"""No record is taken whose sequence is further above the last one known (0 where none is).
+
+Unix times in seconds fit below it for 30,000 years, and who wants to use up the number space of a
+key, be it a thief's, needs 8 million records that all others have taken."""

@@ -9,10 +9,11 @@ from gossip.core import Core
 from gossip.errors import GossipError
 from gossip.events import MemberLeft, MemberUp, RecordChanged
 from gossip.ids import NodeId
-from gossip.items import Accusation, Item, RecordItem
+from gossip.items import Accusation, Equivocation, Item, RecordItem
 from gossip.members import MemberState, Peer, state_after_record
 from gossip.own import OwnRecords
 from gossip.probing import Prober
+from gossip.quarantine import Quarantine
 from gossip.records import Record, RecordKind
 from gossip.suspects import Suspects
 
@@ -25,6 +26,7 @@ class Intake:
         self._own = own
         self._prober = prober
         self._suspects = suspects
+        self._quarantine = Quarantine(core, own)
         self.revivals = 0
         """Counts members that this node had declared dead, and that came back."""
 
@@ -36,19 +38,20 @@ class Intake:
         """
         core = self._core
         good: list[Item] = []
-        differing = 0
         keys: dict[NodeId, bytes] = {core.identity: core.key}
         for item in items:
             if not isinstance(item, RecordItem):
                 continue
             record = item.record
+            if core.store.leaps(record.subject, record.kind, record.sequence):
+                core.counters.refuse("sequence-jump")
+                continue
             held = core.store.get(record.subject, record.kind)
-            if held is None or record.supersedes(held):
+            if held is None or record.supersedes(held) or self._clashes(held, record):
                 if not records.verified(core.authority, record):
                     raise GossipError("record-signature")
                 keys[record.subject] = record.key
             elif held != record:
-                differing += held.sequence == record.sequence
                 continue
             good.append(item)
         for item in items:
@@ -58,12 +61,29 @@ class Intake:
             if key is None:
                 core.counters.refuse("accuser-unknown")
                 continue
+            if core.store.quarantined(item.accuser, RecordKind.MEMBER):
+                core.counters.refuse("accuser-quarantined")
+                continue
             message = item.signed_bytes(core.authority.domain)
             if not core.authority.verify(key, item.accuser, message, item.signature):
                 raise GossipError("accusation-signature")
             good.append(item)
-        core.counters.equivocations += differing
-        return good
+        return [*good, *self._quarantine.verify(items, good)]
+
+    def carried(self, items: Sequence[Item]) -> list[Record]:
+        """The records that a message about lookups or links carries, old ones too.
+
+        Raises `GossipError` if a signature is wrong. Changes nothing.
+        """
+        core = self._core
+        found = [item.record for item in items if isinstance(item, RecordItem)]
+        for record in found:
+            known = core.store.get(record.subject, record.kind)
+            if record in (known, core.contacts.record(record.subject)):
+                continue
+            if not records.verified(core.authority, record):
+                raise GossipError("record-signature")
+        return found
 
     def apply(self, items: Sequence[Item], now: float, spread: bool) -> None:
         """Verified items, records first: a refutation must not come after what it refutes.
@@ -76,16 +96,24 @@ class Intake:
         for item in items:
             if isinstance(item, Accusation):
                 self._accusation(item, now)
+            elif isinstance(item, Equivocation):
+                self._quarantine.apply(item, now, spread)
 
     def record(self, record: Record, seen: MemberState, now: float, spread: bool) -> bool:
         """A verified record, whose subject its sender takes to be `seen`; whether it is new."""
         core = self._core
+        held = core.store.get(record.subject, record.kind)
+        if core.store.leaps(record.subject, record.kind, record.sequence):
+            core.counters.refuse("sequence-jump")
+            return False
+        clash = held is not None and held != record and held.sequence == record.sequence
+        if held is not None and clash and self._quarantine.compare(held, record, now, spread):
+            return False
         if record.subject == core.identity:
             self._own.witness(record, now)
             if seen is MemberState.DEAD and not core.config.policy.own_verdict:
                 self._own.refute(record.sequence, now)
             return False
-        held = core.store.get(record.subject, record.kind)
         if held == record:
             if record.kind == RecordKind.MEMBER:
                 self._member(record, seen, now)
@@ -94,15 +122,13 @@ class Intake:
             return False
         if core.store.outdated(record.subject, record.kind, record.sequence):
             return False
-        if held is not None and held.sequence == record.sequence:
-            core.counters.equivocations += 1
         if not core.store.has_room(record.subject):
             core.counters.refuse("table-full")
             return False
         if not core.authority.admits(record):
             core.counters.refuse("not-admitted")
             return False
-        core.store.put(record)
+        core.keep(record)
         core.outputs.append(RecordChanged(record))
         if record.kind == RecordKind.MEMBER:
             self._member(record, seen, now)
@@ -114,6 +140,11 @@ class Intake:
         """A peer that was only known from disk or hearsay was itself heard."""
         if peer.state is MemberState.DEAD and not peer.condemned:
             self._rise(peer, now)
+
+    def _clashes(self, held: Record, record: Record) -> bool:
+        """Whether `record` may be the other half of an equivocation that is not yet known."""
+        known = self._core.store.quarantined(held.subject, held.kind)
+        return held != record and held.sequence == record.sequence and not known
 
     def _is_stale(self, accusation: Accusation) -> bool:
         """Whether it was counted already, or can no longer count: sequences only rise."""
@@ -142,6 +173,8 @@ class Intake:
         """The precedence rules of `members`, applied to a MEMBER record that is held."""
         core = self._core
         peer = core.members.get(record.subject)
+        if peer is not None and core.store.quarantined(record.subject, RecordKind.MEMBER):
+            return
         state = state_after_record(record, peer, seen)
         if peer is None:
             assert state is not None  # a record of an unknown subject always brings a state

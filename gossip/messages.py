@@ -19,9 +19,12 @@ at once when the other holds an older record of it than it should.
     5 GOSSIP        -                                                             yes
     6 BUCKETS       bitmap 16, a hash u64 for each bit that is set                no
     7 ENTRIES       low 16, high 16, entries of 29 bytes:                         no
-                    kind u8, subject 16, sequence u64, first 4 of the signature
+                    kind u8 (+ 128: quarantined), subject 16, sequence u64, first 4
+                    of the signature (zeros if quarantined)
     8 WANT          keys of 17 bytes: kind u8, subject 16                         no
     9 RECORDS       -                                                             yes
+
+    10 to 15        links and lookups: see `queries`                              yes
 
 Items are drawn in `items`.
 
@@ -50,6 +53,7 @@ from gossip.coordinates import ORIGIN, Coordinate
 from gossip.errors import DecodeError
 from gossip.ids import MAX_SEQUENCE, NODE_ID_SIZE, NodeId
 from gossip.items import Item, decode_items
+from gossip.queries import Query, decode_query, encode_query
 from gossip.records import MAX_KINDS
 
 VERSION: Final = 1
@@ -61,6 +65,7 @@ _NONCE: Final = struct.Struct(">I")
 _ACK: Final = struct.Struct(">IQ")
 _PING_REQUEST: Final = struct.Struct(">I16s")
 _ENTRY: Final = struct.Struct(">B16sQ4s")
+_QUARANTINED: Final = 128
 _KEY: Final = struct.Struct(">B16s")
 
 HEADER_SIZE: Final = _HEADER.size
@@ -117,12 +122,21 @@ class Buckets:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """That the sender holds this record; `tag` is the first 4 bytes of its signature."""
+    """That the sender holds this record; `tag` is the first 4 bytes of its signature.
+
+    Of a quarantined one the tag is zero: which of the two is held makes no difference.
+    """
 
     kind: int
     subject: NodeId
     sequence: int
     tag: bytes
+    quarantined: bool = False
+
+    @property
+    def rank(self) -> tuple[int, bool, bytes]:
+        """What decides which of two records is the newer: see `RecordStore.rank`."""
+        return self.sequence, self.quarantined, self.tag
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +160,9 @@ class Records:
     """What a comparison showed to be missing."""
 
 
-Body: TypeAlias = Ping | Ack | PingRequest | Nack | Gossip | Buckets | Entries | Want | Records
+Body: TypeAlias = (
+    Ping | Ack | PingRequest | Nack | Gossip | Buckets | Entries | Want | Records | Query
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,12 +220,17 @@ def _encode_body(body: Body) -> tuple[int, bytes]:
                 f">{len(present)}Q", *present
             )
         case Entries(low, high, entries):
-            packed = [_ENTRY.pack(e.kind, e.subject, e.sequence, e.tag) for e in entries]
+            packed = [
+                _ENTRY.pack(e.kind | e.quarantined * _QUARANTINED, e.subject, e.sequence, e.tag)
+                for e in entries
+            ]
             return 7, b"".join((low, high, *packed))
         case Want(keys):
             return 8, b"".join(_KEY.pack(kind, subject) for kind, subject in keys)
         case Records():
             return 9, b""
+        case _:
+            return encode_query(body)
 
 
 def _decode_body(kind: int, message: bytes) -> tuple[Body, int]:
@@ -237,7 +258,7 @@ def _decode_body(kind: int, message: bytes) -> tuple[Body, int]:
         return _decode_want(message[at:]), len(message)
     if kind == 9:
         return Records(), at
-    raise DecodeError(f"a message of type {kind}", "message-type")
+    return decode_query(kind, message, at)
 
 
 def _decode_buckets(data: bytes) -> Buckets:
@@ -262,7 +283,7 @@ def _decode_entries(data: bytes) -> Entries:
     if len(data) < RANGE_SIZE or low > high or len(rest) % ENTRY_SIZE:
         raise DecodeError("entries of a wrong size or range")
     entries = tuple(
-        Entry(kind, NodeId(subject), sequence, tag)
+        Entry(kind & ~_QUARANTINED, NodeId(subject), sequence, tag, bool(kind & _QUARANTINED))
         for kind, subject, sequence, tag in _ENTRY.iter_unpack(rest)
     )
     keys = [(entry.subject, entry.kind) for entry in entries]
@@ -270,6 +291,8 @@ def _decode_entries(data: bytes) -> Entries:
         first >= second for first, second in pairwise(keys)
     ):
         raise DecodeError("entries out of range or out of order")
+    if any(entry.quarantined and entry.tag != bytes(4) for entry in entries):
+        raise DecodeError("a quarantined entry with a tag")
     return Entries(low, high, entries)
 
 

@@ -5,6 +5,7 @@
     publish, join ----+        |           +-> intake       records and accusations of others
                                |           +-> own          this node's records
                                |           +-> sync         what dissemination missed
+                               |           +-> resolver     who answers for a key
                                v           +-> healer       seeds, the dead, the lost
                             drain(): list[Output]
 
@@ -34,6 +35,7 @@ from gossip.messages import (
     Body,
     Buckets,
     Entries,
+    Envelope,
     Gossip,
     Nack,
     Ping,
@@ -43,7 +45,9 @@ from gossip.messages import (
 )
 from gossip.own import OwnRecords
 from gossip.probing import Prober
-from gossip.records import Record, RecordKind
+from gossip.queries import CARRIERS, Find, Found, Store
+from gossip.records import LASTING_KINDS, Record, RecordKind
+from gossip.resolver import Resolver
 from gossip.statistics import GossipStatistics
 from gossip.suspects import Suspects
 from gossip.timers import Timer
@@ -85,6 +89,7 @@ class GossipProtocol:
         self._intake = Intake(core, self._own, self._prober, self._suspects)
         self._sync = Synchroniser(core, now)
         self._healer = Healer(core, self._sync, now)
+        self._resolver = Resolver(core, now)
         self._has_left = False
         self._revivals = 0
         core.timers.schedule(Timer.PROBE, now + config.probe_period * rng.random())
@@ -103,7 +108,9 @@ class GossipProtocol:
             if sender == core.identity:
                 raise GossipError("own-message")
             envelope = messages.decode(message)
-            items = self._intake.verify(envelope.items)
+            carries = isinstance(envelope.body, CARRIERS)
+            items = () if carries else self._intake.verify(envelope.items)
+            carried = self._carried(envelope, sender, now) if carries else []
         except GossipError as error:
             core.counters.refuse(error.reason)
             raise
@@ -118,7 +125,7 @@ class GossipProtocol:
             self._sync.learned(core.store.changes - changes)
         self._heard(sender, now)
         self._healer.met(sender, envelope.sequence, now)
-        self._dispatch(envelope.body, sender, now)
+        self._dispatch(envelope.body, carried, sender, now)
         self._welcome_revived(now)
 
     def handle_timer(self, now: float) -> None:
@@ -134,6 +141,8 @@ class GossipProtocol:
 
         Raises `GossipError` ("record-oversized", "record-malformed", "sequence-exhausted").
         """
+        if kind in (RecordKind.MEMBER, RecordKind.CERTIFICATE):
+            self._resolver.publish_soon(now)
         return self._own.publish(kind, body, now)
 
     def withdraw(self, kind: int, now: float) -> Record | None:
@@ -161,12 +170,15 @@ class GossipProtocol:
                 self._intake.record(record, MemberState.DEAD, now, spread=False)
         self._healer.begin_burst(now)
 
-    def accept(self, record: Record, now: float) -> bool:
-        """A record that came by another way, of a node that lives. Whether it is now held."""
+    def accept(self, record: Record, now: float, spread: bool = True) -> bool:
+        """A record that came by another way, of a node that lives. Whether it is now held.
+
+        Without `spread` it is no news to others: they are known to hold it.
+        """
         if not self._verified(record):
             self._core.counters.refuse("record-signature")
             return False
-        self._intake.record(record, MemberState.ALIVE, now, spread=True)
+        self._intake.record(record, MemberState.ALIVE, now, spread)
         self._welcome_revived(now)
         return self.record(record.subject, record.kind) == record
 
@@ -176,6 +188,19 @@ class GossipProtocol:
         if known is not None and not self._has_left:
             self._heard(peer, now)
             self._healer.remind(known, now)
+
+    def lookup(self, key: bytes, now: float) -> None:
+        """Find who owns a 16-byte key (`Authority.keys`, or a node's id): one `LookupDone` comes.
+
+        At once where the answer is known here; else after a few round trips, at most
+        `LOOKUP_TIMEOUTS` times `probe_timeout_max`. Calls for a key that is being looked up share
+        its answer.
+        """
+        self._resolver.lookup(key, now)
+
+    def announce(self, keys: Sequence[bytes], now: float) -> None:
+        """This node's own keys, all of them, beside its id: others are to find it by these."""
+        self._resolver.announce(keys, now)
 
     def leave(self, now: float) -> None:
         """Withdraw the MEMBER record and tell others; after that, only the telling goes on.
@@ -191,6 +216,18 @@ class GossipProtocol:
         for member in core.members.sample(_FAREWELLS, core.rng):
             core.send(member, Gossip(), news=True)
         core.wake_gossip(now)
+
+    def expel(self, node: NodeId) -> None:
+        """`node` is no member any more, whatever it says: forget it, and its records but those
+        that last. From now on `Authority.admits` is to refuse them."""
+        core = self._core
+        for record in core.store.of(node):
+            if record.kind not in LASTING_KINDS:
+                core.news.discard((record.kind, node))
+        core.forget(node)
+        core.contacts.table.remove(node)
+        if core.members.get(node) is not None:
+            core.members.remove(node)
 
     # Outputs
 
@@ -217,6 +254,24 @@ class GossipProtocol:
         """The newest record held, this node's own too; a withdrawn one is returned as such."""
         return self._core.store.get(node, kind)
 
+    def contact(self, node: NodeId) -> Record | None:
+        """The MEMBER record of a member, of a contact, or of one that somebody told of.
+
+        `SendMessage` goes to such nodes only, and to seeds.
+        """
+        return self._core.contacts.record(node)
+
+    def neighbours(self) -> list[NodeId]:
+        """Whom news is told to: all live members in full view, a few in partial view."""
+        return self._core.members.live_ids()
+
+    def quarantined(self, node: NodeId, kind: int) -> bool:
+        """Whether `node` is proved to have signed another record of this kind and sequence.
+
+        Then what `record` returns is one of the two, and not to be acted upon.
+        """
+        return self._core.store.quarantined(node, kind)
+
     def records(self) -> list[Record]:
         """All records held, this node's own too."""
         return list(self._core.store)
@@ -239,8 +294,18 @@ class GossipProtocol:
         if peer is not None:
             peer.heard_at = max(peer.heard_at, now)
             self._intake.prove(peer, now)
+        else:
+            self._core.contacts.heard(sender, now)
 
-    def _dispatch(self, body: Body, sender: NodeId, now: float) -> None:
+    def _carried(self, envelope: Envelope, sender: NodeId, now: float) -> list[Record]:
+        try:
+            return self._intake.carried(envelope.items)
+        except GossipError:
+            if isinstance(envelope.body, Found):
+                self._resolver.on_lie(envelope.body, sender, now)
+            raise
+
+    def _dispatch(self, body: Body, carried: Sequence[Record], sender: NodeId, now: float) -> None:
         match body:
             case Ping(nonce):
                 digest = self._core.store.digest
@@ -258,6 +323,12 @@ class GossipProtocol:
                 self._sync.on_entries(body, sender, now)
             case Want():
                 self._sync.on_want(body, sender, now)
+            case Find():
+                self._resolver.on_find(body, carried, sender, now)
+            case Found():
+                self._resolver.on_found(body, carried, sender, now)
+            case Store():
+                self._resolver.on_store(body, carried, sender, now)
             case Gossip() | Records():
                 pass
 
@@ -273,12 +344,18 @@ class GossipProtocol:
             self._prober.next_round(now)
         elif timer is Timer.GOSSIP:
             self._core.gossip_round(now)
+        elif timer is Timer.OWN:
+            self._own.on_timer(now)
         elif timer is Timer.SYNC:
             self._sync.on_timer(now)
         elif timer is Timer.JOIN:
             self._healer.on_join_timer(now)
         elif timer is Timer.HEAL:
             self._healer.on_heal_timer(now)
+        elif timer is Timer.REPUBLISH:
+            self._resolver.on_republish_timer(now)
+        elif timer is Timer.REFRESH:
+            self._resolver.on_refresh_timer(self._healer.seeds(), now)
         else:
             self._healer.reap(now)
 
@@ -287,6 +364,8 @@ class GossipProtocol:
             self._prober.on_timeout(nonce, now)
         elif timer is Timer.RELAY:
             self._prober.on_relay_timeout(nonce)
+        elif timer is Timer.LOOKUP:
+            self._resolver.on_lookup_timer(nonce, now)
         else:
             failed = self._prober.on_end(nonce, due_at, now)
             if failed is not None:

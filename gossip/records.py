@@ -128,13 +128,16 @@ class Record:
         """Whether this record replaces `other`, of the same subject and kind."""
         return (self.sequence, self.signature) > (other.sequence, other.signature)
 
-    def digest(self) -> int:
-        """64 bits that stand for this very record when two nodes compare what they hold."""
+    def digest(self, quarantined: bool = False) -> int:
+        """64 bits that stand for this very record when two nodes compare what they hold.
+
+        Of a quarantined one they stand for its sequence, and for that.
+        """
         data = b"%c%b%b%b" % (
             self.kind,
             self.subject,
             self.sequence.to_bytes(8, "big"),
-            self.signature,
+            b"quarantined" if quarantined else self.signature,
         )
         return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "big")
 

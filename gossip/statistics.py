@@ -22,12 +22,20 @@ class GossipStatistics:
     dead: int
     left: int
     records: int
+    quarantined: int
+    """Records held that are proved to be one of two of one sequence."""
     health_multiplier: int
     """0 is healthy; the probe interval is (1 + this) periods."""
     isolated: bool
     """This node takes itself to be cut off, and delays its verdicts."""
     queued: tuple[int, int, int]
     """News waiting: membership, routes, other."""
+    neighbours: int
+    """Members that news is told to: all that live in full view, a few in partial view."""
+    contacts: int
+    """Nodes in the routing table."""
+    stored: int
+    """Keys kept for others."""
 
     # Counters
     messages_sent: int
@@ -45,8 +53,14 @@ class GossipStatistics:
     """Members that this node declared dead."""
     syncs: int
     """Comparisons of digests that this node began."""
+    lookups: int
+    """Keys that this node was asked to look up."""
+    lookups_failed: int
+    """Of them, those that nobody answered for."""
+    stores_sent: int
+    """STORE messages to others."""
     equivocations: int
-    """Times that two different records of one sequence were seen."""
+    """Proofs that a subject signed two different records of one sequence."""
     refused: Mapping[str, int] = field(default_factory=dict)
     """Messages (`GossipError.reason`) and single items refused, by reason; the keys are fixed."""
 
@@ -68,6 +82,9 @@ class Counters:
     refutations: int = 0
     verdicts: int = 0
     syncs: int = 0
+    lookups: int = 0
+    lookups_failed: int = 0
+    stores_sent: int = 0
     equivocations: int = 0
     refused: dict[str, int] = field(default_factory=dict)
 
@@ -86,8 +103,12 @@ def gather(core: Core) -> GossipStatistics:
         dead=core.members.count(MemberState.DEAD),
         left=core.members.count(MemberState.LEFT),
         records=len(core.store),
+        quarantined=core.store.proofs,
         health_multiplier=core.health,
         isolated=core.guard.isolated,
         queued=core.news.sizes(),
+        neighbours=core.members.live,
+        contacts=len(core.contacts.table),
+        stored=len(core.directory),
         **counters,
     )

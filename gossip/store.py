@@ -3,15 +3,23 @@
 The digest is the XOR of 64 bits per record, in `BUCKETS` parts by the first 7 bits of the subject,
 kept up to date at every change. XOR is forgeable, so an equal digest is a hint, not a proof: the
 parts are compared from time to time though the whole agrees.
+
+A quarantined record counts in it by its sequence alone: those who hold the one and those who hold
+the other agree, once they know the proof.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
-from gossip.ids import NodeId
+from gossip.ids import MAX_JUMP, NodeId
+from gossip.items import Equivocation
 from gossip.messages import BUCKETS
 from gossip.records import LASTING_KINDS, Record, RecordKind
+
+MAX_PROOFS: Final = 1024
+"""Proofs of equivocation that are kept; further ones are refused."""
 
 
 class RecordStore:
@@ -22,6 +30,8 @@ class RecordStore:
         self._records: dict[NodeId, dict[int, Record]] = {}
         self._hidden: dict[NodeId, bool] = {}
         self._forgotten: dict[NodeId, dict[int, int]] = {}
+        self._proofs: dict[tuple[NodeId, int], Equivocation] = {}
+        """Each of the very sequence of the record that is held."""
         self._subjects: list[dict[NodeId, bool]] = [{} for _ in range(BUCKETS)]
         self._hashes = [0] * BUCKETS
         self._size = 0
@@ -65,11 +75,52 @@ class RecordStore:
             self._forgotten.pop(subject, None)
         kinds = self._records.setdefault(subject, {})
         held = kinds.get(record.kind)
-        self._toggle(subject, [record] if held is None else [held, record])
+        if held is not None:
+            self._toggle(subject, [held])
+            if record.sequence > held.sequence:
+                self._proofs.pop((subject, record.kind), None)
+        self._toggle(subject, [record])
         kinds[record.kind] = record
         self._size += held is None
         self._subjects[_bucket(subject)][subject] = True
         self.changes += 1
+
+    def leaps(self, subject: NodeId, kind: int, sequence: int) -> bool:
+        """Whether `sequence` is so far above what is known that it is not to be believed."""
+        held = self.get(subject, kind)
+        known = self._forgotten.get(subject, {}).get(kind, 0) if held is None else held.sequence
+        return sequence > known + MAX_JUMP
+
+    def quarantine(self, proof: Equivocation) -> bool:
+        """Take in a verified proof about the record that is held; whether there was room."""
+        subject, kind = proof.subject, proof.kind
+        held = self._records[subject][kind]
+        if len(self._proofs) >= MAX_PROOFS:
+            return False
+        changed = [] if subject in self._hidden else [held]
+        self._toggle(subject, changed)
+        self._proofs[subject, kind] = proof
+        self._toggle(subject, changed)
+        self.changes += 1
+        return True
+
+    def quarantined(self, subject: NodeId, kind: int) -> bool:
+        """Whether the record that is held is proved to be one of two."""
+        return (subject, kind) in self._proofs
+
+    def proof(self, subject: NodeId, kind: int) -> Equivocation | None:
+        """The proof of that."""
+        return self._proofs.get((subject, kind))
+
+    @property
+    def proofs(self) -> int:
+        """How many proofs are held."""
+        return len(self._proofs)
+
+    def rank(self, record: Record) -> tuple[int, bool, bytes]:
+        """What decides which of two records is the newer, as far as a listing tells it."""
+        void = self.quarantined(record.subject, record.kind)
+        return record.sequence, void, bytes(4) if void else record.signature[:4]
 
     def hide(self, subject: NodeId) -> None:
         """Keep what is held of `subject`, but offer it to nobody any more."""
@@ -90,6 +141,7 @@ class RecordStore:
         self._toggle(subject, gone)
         for record in gone:
             del kinds[record.kind]
+            self._proofs.pop((subject, record.kind), None)
         self._size -= len(gone)
         self._subjects[_bucket(subject)].pop(subject, None)
         if kinds:
@@ -114,7 +166,7 @@ class RecordStore:
     def _toggle(self, subject: NodeId, changed: list[Record]) -> None:
         value = 0
         for record in changed:
-            value ^= record.digest()
+            value ^= record.digest(self.quarantined(record.subject, record.kind))
         self._hashes[_bucket(subject)] ^= value
         self.digest ^= value
 

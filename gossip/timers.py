@@ -9,10 +9,15 @@
 | GOSSIP                 | a round of news                                                   |
 | SUSPICION, node        | a suspicion has run out                                           |
 | CHECK, node            | somebody else accused it: see for ourselves                       |
+| OWN                    | our record is to go above one that we did not make                |
 | SYNC                   | compare what we hold with somebody                                |
 | JOIN                   | ask seeds that are not members yet                                |
 | HEAL                   | try a dead member                                                 |
 | REAP                   | forget those long gone                                            |
+| VIEW                   | neighbours are missing, or are to be mixed                        |
+| LOOKUP, number         | a query of a lookup is overdue, or its time is up                 |
+| REPUBLISH              | the own records are to be stored at the closest                   |
+| REFRESH                | a random id is to be looked up                                    |
 """
 
 from __future__ import annotations
@@ -34,10 +39,15 @@ class Timer(Enum):
     GOSSIP = "gossip"
     SUSPICION = "suspicion"
     CHECK = "check"
+    OWN = "own"
     SYNC = "sync"
     JOIN = "join"
     HEAL = "heal"
     REAP = "reap"
+    VIEW = "view"
+    LOOKUP = "lookup"
+    REPUBLISH = "republish"
+    REFRESH = "refresh"
 
 
 Key: TypeAlias = tuple[Timer, int | NodeId | None]

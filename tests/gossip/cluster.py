@@ -45,6 +45,10 @@ class FakeAuthority:
     def admits(self, record: Record) -> bool:
         return record.subject not in self.refused
 
+    def keys(self, record: Record) -> tuple[bytes, ...]:
+        body = record.body
+        return tuple(body[at : at + 16] for at in range(0, len(body) - 15, 16))
+
     def grants(self, node: NodeId, prefix: str) -> bool:
         return not prefix.startswith("0.0.0.0")
 

@@ -1,0 +1,384 @@
+"""Lookups on the wire: asks and answers FIND, stores this node's keys, keeps what others store.
+
+lookup(key) -> known here? -> else ask the closest contacts, as `lookup` says
+                              -> LookupDone, and a copy for the closest that did not have it
+announce(keys) -> every hour, and when the own records change: STORE at the k closest
+refresh -> a lookup of a random id now and then: its answers fill the routing table
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Final
+
+from gossip import messages
+from gossip.core import Core
+from gossip.directory import Bundle, keys_of
+from gossip.events import LookupDone
+from gossip.ids import NODE_ID_SIZE, NodeId
+from gossip.items import MAX_ITEMS
+from gossip.lookup import Lookup, RoundTrip
+from gossip.queries import MAX_PAGES, MAX_PARTS, STORE_SIZE, Find, Found, Store
+from gossip.quota import Quota
+from gossip.records import Record, RecordKind
+from gossip.timers import Timer
+
+MAX_LOOKUPS: Final = 64
+"""Lookups under way at a time."""
+
+MAX_OWN_KEYS: Final = 16
+"""Keys that a node announces beside its id."""
+
+LOOKUP_TIMEOUTS: Final = 20
+"""A lookup lasts so many of probe_timeout_max, at most."""
+
+QUERY_BURST: Final = 64
+"""Queries of one node that are served at once..."""
+
+QUERY_RATE: Final = 16.0
+"""...and per second after that; the rest is dropped."""
+
+PUBLISH_PAUSE: Final = 5.0
+"""Seconds from a change of the own records to their publication: changes come in groups."""
+
+
+class _Purpose(Enum):
+    FIND = "find"
+    PUBLISH = "publish"
+    REFRESH = "refresh"
+
+
+@dataclass(slots=True)
+class _Run:
+    lookup: Lookup
+    purpose: _Purpose
+    pages: int
+    nonces: list[int] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Query:
+    """One FIND that was sent: of which run, to whom, and which parts of the answer came."""
+
+    run: int
+    node: NodeId
+    parts: dict[int, bool] = field(default_factory=dict)
+
+
+class Resolver:
+    """Runs the lookups of one node, and is part of those of others."""
+
+    def __init__(self, core: Core, now: float) -> None:
+        self._core = core
+        config = core.config
+        self._runs: dict[int, _Run] = {}
+        self._queries: dict[int, _Query] = {}
+        self._last_run = 0
+        self._nonce = core.rng.getrandbits(32)
+        self._own_keys: tuple[bytes, ...] = ()
+        self._unpublished: list[bytes] = []
+        self._answers = RoundTrip()
+        self._quota = Quota(QUERY_BURST, QUERY_RATE, config.max_members)
+        self._refreshes = 0
+        core.timers.schedule(Timer.REFRESH, now + config.refresh_interval * core.rng.random())
+        core.timers.schedule(Timer.REPUBLISH, now + config.republish_interval * core.rng.random())
+
+    # Calls
+
+    def lookup(self, key: bytes, now: float) -> None:
+        """Find who answers for `key`. Raises `ValueError` if that is not 16 bytes."""
+        if len(key) != NODE_ID_SIZE:
+            raise ValueError(f"a key has {NODE_ID_SIZE} bytes")
+        core = self._core
+        core.counters.lookups += 1
+        known = self._known(key, now)
+        if known:
+            core.outputs.append(LookupDone(key, known[0].records, core.identity, 0))
+        elif not any(
+            run.purpose is _Purpose.FIND and run.lookup.target == key for run in self._runs.values()
+        ):
+            self._start(_Purpose.FIND, key, 2, now)
+
+    def announce(self, keys: Sequence[bytes], now: float) -> None:
+        """These keys are this node's own: its CERTIFICATE record proves it, or none believes it."""
+        if len(keys) > MAX_OWN_KEYS or any(len(key) != NODE_ID_SIZE for key in keys):
+            raise ValueError(f"at most {MAX_OWN_KEYS} keys of {NODE_ID_SIZE} bytes")
+        self._own_keys = tuple(dict.fromkeys(keys))
+        self.publish_soon(now)
+
+    def publish_soon(self, now: float) -> None:
+        """What this node stored elsewhere is out of date."""
+        pause = PUBLISH_PAUSE * self._core.rng.uniform(0.5, 1)
+        if not self._unpublished:
+            self._core.timers.schedule(Timer.REPUBLISH, now + pause)
+
+    def refresh_soon(self, now: float) -> None:
+        """The routing table has just become what this node finds others by."""
+        self._refreshes = 0
+        self._core.timers.schedule(Timer.REFRESH, now + self._core.config.probe_period)
+
+    # Messages
+
+    def on_find(self, find: Find, records: Sequence[Record], sender: NodeId, now: float) -> None:
+        """Answer with what is known of the target, and with the closest contacts to it."""
+        core = self._core
+        self._introduced(records, sender, now)
+        if not self._quota.take(sender, now):
+            core.counters.refuse("query-quota")
+            return
+        values = [r for bundle in self._known(find.target, now) for r in bundle.records]
+        pages = self._pack(values, MAX_PARTS - MAX_PAGES)
+        told = {record.subject for record in values if record.kind == RecordKind.MEMBER}
+        nearest = [
+            record
+            for record in core.contacts.closest(find.target, core.config.kademlia_k + 1)
+            if record.subject != sender and record.subject not in told
+        ]
+        pages += self._pack(nearest, 1 if values else find.pages)
+        for index, items in enumerate(pages or [[]]):
+            core.send(sender, Found(find.nonce, index, max(1, len(pages))), items)
+
+    def on_found(self, found: Found, records: Sequence[Record], sender: NodeId, now: float) -> None:
+        """Part of an answer, perhaps a late one."""
+        query = self._queries.get(found.nonce)
+        run = self._runs.get(query.run) if query is not None else None
+        if query is None or run is None or query.node != sender or found.index in query.parts:
+            return
+        asked_at = run.lookup.asked_at(sender)
+        if not query.parts and asked_at is not None:
+            self._answers.measure(max(0.0, now - asked_at))
+        query.parts[found.index] = True
+        if not self._take_values(run.lookup, records, sender):
+            self.on_lie(found, sender, now)
+            return
+        told = [record for record in records if record.kind == RecordKind.MEMBER]
+        for record in told:
+            self._core.contacts.hint(record)
+        last = len(query.parts) == found.total
+        run.lookup.told(sender, told, last)
+        bundles = run.lookup.bundles()
+        if run.purpose is _Purpose.FIND and bundles and (last or bundles[0].certificate):
+            run.lookup.settle(sender, now + self._timeout())
+        self._advance(query.run, now)
+
+    def on_lie(self, found: Found, sender: NodeId, now: float) -> None:
+        """`sender` gave an answer that cannot be right: it is out of that lookup."""
+        query = self._queries.get(found.nonce)
+        run = self._runs.get(query.run) if query is not None else None
+        if query is not None and run is not None and query.node == sender:
+            self._core.counters.refuse("lookup-lie")
+            run.lookup.lied(sender)
+            self._advance(query.run, now)
+
+    def on_store(self, store: Store, records: Sequence[Record], sender: NodeId, now: float) -> None:
+        """Keep a bundle, or half of one, for a key."""
+        core = self._core
+        self._introduced(records, sender, now)
+        if not self._quota.take(sender, now):
+            core.counters.refuse("query-quota")
+        elif all(record.subject != core.identity for record in records):
+            self._core.directory.offer(store.key, list(records), store.cached, now)
+
+    # Deadlines
+
+    def on_lookup_timer(self, run: int, now: float) -> None:
+        """A query of a lookup is overdue, or its time is up."""
+        if run in self._runs:
+            self._runs[run].lookup.overdue(self._timeout(), now)
+            self._advance(run, now)
+
+    def on_republish_timer(self, now: float) -> None:
+        """Store one of the own keys at the closest, where anyone may need it; one at a time."""
+        core = self._core
+        if not core.in_parts:
+            self._unpublished.clear()
+        elif not self._unpublished:
+            self._unpublished = [core.identity, *self._own_keys]
+        if self._unpublished:
+            self._start(_Purpose.PUBLISH, self._unpublished.pop(0), 2, now)
+        pause = core.config.republish_interval * core.rng.uniform(0.75, 1)
+        if self._unpublished:
+            pause = core.config.probe_period
+        core.timers.schedule(Timer.REPUBLISH, now + pause)
+
+    def on_refresh_timer(self, seeds: Sequence[NodeId], now: float) -> None:
+        """Look up the own id in the beginning, and random ids later; a seed is always asked too."""
+        core = self._core
+        self._core.directory.expire(now)
+        pause = core.config.refresh_interval * core.rng.uniform(0.75, 1.25)
+        if core.in_parts:
+            own = self._refreshes < 2
+            target = core.identity if own else core.contacts.table.refresh_target(core.rng)
+            self._start(_Purpose.REFRESH, target, 2 if own else 1, now, seeds)
+            self._refreshes += 1
+            pause = min(pause, core.config.probe_period * 4.0**self._refreshes)
+        core.timers.schedule(Timer.REFRESH, now + pause)
+
+    # Helpers
+
+    def _known(self, key: bytes, now: float) -> list[Bundle]:
+        """What this node knows at once: of itself, of live members, of what was stored here."""
+        core = self._core
+        owners = [NodeId(key), *core.keys.owners(key)]
+        if key in self._own_keys:
+            owners.append(core.identity)
+        found: dict[NodeId, Bundle] = {}
+        for bundle in self._core.directory.values(key, now):
+            found[bundle.subject] = bundle
+        for node in owners:
+            peer = core.members.get(node)
+            if node == core.identity or (peer is not None and peer.is_live):
+                held = self._held(node)
+                if held is not None and not held.member.withdrawn:
+                    found[node] = held
+        return [found[node] for node in sorted(found)]
+
+    def _held(self, node: NodeId) -> Bundle | None:
+        store = self._core.store
+        member = store.get(node, RecordKind.MEMBER)
+        if member is None:
+            return None
+        return Bundle(member, store.get(node, RecordKind.CERTIFICATE))
+
+    def _start(
+        self,
+        purpose: _Purpose,
+        target: bytes,
+        pages: int,
+        now: float,
+        seeds: Sequence[NodeId] = (),
+    ) -> None:
+        core, config = self._core, self._core.config
+        begin = core.contacts.closest(target, config.kademlia_k)
+        known = {record.subject for record in begin}
+        told = [core.contacts.record(seed) for seed in seeds if seed not in known]
+        begin += [record for record in told if record is not None]
+        begin = [record for record in begin if record.subject != core.identity]
+        if not begin or len(self._runs) >= MAX_LOOKUPS:
+            if begin:
+                core.counters.refuse("lookups-full")
+            if purpose is _Purpose.FIND:
+                self._end_without(target)
+            return
+        self._last_run += 1
+        lookup = Lookup(
+            target,
+            core.identity,
+            begin,
+            config.kademlia_k,
+            config.lookup_parallelism,
+            config.lookup_paths,
+            now + LOOKUP_TIMEOUTS * config.probe_timeout_max,
+        )
+        self._runs[self._last_run] = _Run(lookup, purpose, pages)
+        self._advance(self._last_run, now)
+
+    def _advance(self, number: int, now: float) -> None:
+        """Ask whoever is to be asked next, or come to the end."""
+        core, run = self._core, self._runs[number]
+        own = core.store.get(core.identity, RecordKind.MEMBER)
+        items = [core.record_item(own)] if own is not None else []
+        for node in run.lookup.next_queries(now):
+            self._nonce = (self._nonce + 1) & 0xFFFFFFFF
+            self._queries[self._nonce] = _Query(number, node)
+            run.nonces.append(self._nonce)
+            core.send(node, Find(self._nonce, run.lookup.target, run.pages), items)
+        if run.lookup.done(now):
+            self._finish(number)
+        else:
+            due = run.lookup.next_check(self._timeout())
+            core.timers.schedule(Timer.LOOKUP, due, number)
+
+    def _finish(self, number: int) -> None:
+        core, run = self._core, self._runs.pop(number)
+        core.timers.cancel(Timer.LOOKUP, number)
+        for nonce in run.nonces:
+            self._queries.pop(nonce, None)
+        closest = run.lookup.closest()
+        if closest:  # else it may be this node that is cut off
+            for node in run.lookup.silent():
+                core.contacts.table.failed(node)
+        if run.purpose is _Purpose.PUBLISH:
+            held = self._held(core.identity)
+            if held is not None:
+                for record in closest:
+                    self._store(record.subject, run.lookup.target, held, cached=False)
+        elif run.purpose is _Purpose.FIND:
+            self._finish_find(run.lookup)
+
+    def _finish_find(self, lookup: Lookup) -> None:
+        core = self._core
+        bundles = [bundle for bundle in lookup.bundles() if not bundle.member.withdrawn]
+        if not bundles:
+            self._end_without(lookup.target)
+            return
+        node, hops = lookup.source(bundles[0].subject)
+        cache = lookup.to_cache()
+        if cache is not None:
+            self._store(cache, lookup.target, bundles[0], cached=True)
+        core.outputs.append(LookupDone(lookup.target, bundles[0].records, node, hops))
+
+    def _end_without(self, key: bytes) -> None:
+        """Nobody answered: tell of a member that is taken to be dead, if its key it is."""
+        core = self._core
+        for node in [NodeId(key), *core.keys.owners(key)]:
+            held = self._held(node)
+            if held is not None and not held.member.withdrawn:
+                core.outputs.append(LookupDone(key, held.records, core.identity, 0))
+                return
+        core.counters.lookups_failed += 1
+        core.outputs.append(LookupDone(key, (), None, 0))
+
+    def _store(self, to: NodeId, key: bytes, bundle: Bundle, cached: bool) -> None:
+        for items in self._pack(bundle.records, 2):
+            self._core.counters.stores_sent += 1
+            self._core.send(to, Store(key, cached), items)
+
+    def _take_values(self, lookup: Lookup, records: Sequence[Record], sender: NodeId) -> bool:
+        """Note what answers for the target; False if a certificate is no answer to it."""
+        authority, target = self._core.authority, lookup.target
+        for record in records:
+            if record.kind == RecordKind.CERTIFICATE:
+                if record.subject != target and target not in keys_of(authority, record):
+                    return False
+                member = self._core.contacts.record(record.subject)
+                lookup.found(sender, [record] if member is None else [record, member])
+        for record in records:
+            if record.kind == RecordKind.MEMBER and (
+                record.subject == target or lookup.awaits(record.subject)
+            ):
+                lookup.found(sender, [record])
+        return True
+
+    def _introduced(self, records: Sequence[Record], sender: NodeId, now: float) -> None:
+        """A sender that shows its own MEMBER record is a contact from now on."""
+        contacts = self._core.contacts
+        for record in records:
+            if record.kind == RecordKind.MEMBER:
+                contacts.hint(record)
+                if record.subject == sender:
+                    contacts.heard(sender, now)
+
+    def _pack(self, records: Sequence[Record], limit: int) -> list[list[bytes]]:
+        """Items by message: as many to each as fit, at most `limit` messages."""
+        core = self._core
+        room = core.config.packet_size - messages.HEADER_SIZE - STORE_SIZE
+        pages: list[list[bytes]] = []
+        left = 0
+        for record in records:
+            item = core.record_item(record)
+            if len(item) > left or len(pages[-1]) == MAX_ITEMS:
+                if len(pages) == limit:
+                    break
+                pages.append([])
+                left = room
+            pages[-1].append(item)
+            left -= len(item)
+        return pages
+
+    def _timeout(self) -> float:
+        """Seconds after which a query is overdue: as RFC 6298, within the bounds of a probe."""
+        config = self._core.config
+        return self._answers.timeout(config.probe_timeout_min, config.probe_timeout_max)
