@@ -11,7 +11,17 @@ from ipaddress import ip_address
 
 from gossip import MemberState, NodeId
 from meshd import __version__
-from meshd.contract import Found, Invited, PathStatus, PeerStatus, Pong, Route, SelfStatus, Status
+from meshd.contract import (
+    Found,
+    Invited,
+    Left,
+    PathStatus,
+    PeerStatus,
+    Pong,
+    Route,
+    SelfStatus,
+    Status,
+)
 from meshd.host.metrics import Statistics, render
 from meshd.host.storage import Storage
 from meshd.node.errors import LocalError
@@ -24,6 +34,9 @@ from meshd.node.paths import Path, PathKind
 from meshd.node.peer import Peer
 from meshd.node.wire import Endpoint, format_endpoint
 from meshd.pump import Pump
+
+LEAVE_STEP, LEAVE_STEPS = 0.05, 120
+"""Seconds between two looks whether all is told of our leaving, and how many looks at most."""
 
 
 class NodeBackend:
@@ -256,6 +269,24 @@ class NodeBackend:
         self._storage.save_invitation(invitation, time.time())
         self._node.add_invitation(invitation)
         return {"token": token.encode(), "expires": token.expiry}
+
+    async def leave(self) -> Left:
+        """Leave for good: tell it, for some seconds at most, and begin to stop."""
+        node, now = self._node, self._loop.time()
+        told = sum(peer.ready(now) for peer in node.state.holders())
+        final = node.leave(now)
+        self._pump.settle()
+        for _ in range(LEAVE_STEPS):
+            if node.has_left:
+                break
+            await asyncio.sleep(LEAVE_STEP)
+        self._stop()
+        return {
+            "told": told,
+            "final": final,
+            "certs": str(self._storage.certs.absolute()),
+            "state": str(self._storage.state.absolute()),
+        }
 
     async def down(self) -> None:
         """Begin to stop."""

@@ -128,6 +128,7 @@ def _add_enrolling(verbs: Any) -> None:
 def _add_running(verbs: Any) -> None:
     _verb(verbs, "up", "run:up", "run the daemon, in the foreground")
     _verb(verbs, "down", "run:down", "stop the daemon, and wait until it has ended")
+    _verb(verbs, "leave", "leave:leave", "leave the mesh for good, until invited again")
     # Its own parser knows its options.
     demo = verbs.add_parser(
         "demo", help="show a mesh of five hosts on this machine", add_help=False, allow_abbrev=False

@@ -97,6 +97,16 @@ class Invited(TypedDict):
     expires: int
 
 
+class Left(TypedDict):
+    """This node has left for good. `told`: members with a session when it did; `final`: whether
+    its certificate is void now; `certs` and `state`: where the daemon's files are."""
+
+    told: int
+    final: bool
+    certs: str
+    state: str
+
+
 class Backend(Protocol):
     """What the daemon answers with. Any of these may raise LocalError: its sentence is shown."""
 
@@ -123,6 +133,9 @@ class Backend(Protocol):
 
     async def invite(self, grants: Grants, lifetime: int) -> Invited:
         """Make an invitation that holds for `lifetime` seconds. Raises LocalError."""
+
+    async def leave(self) -> Left:
+        """Leave the mesh for good, and begin to stop."""
 
     async def down(self) -> None:
         """Begin to stop; return at once."""

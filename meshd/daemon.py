@@ -28,6 +28,7 @@ from meshd.host.udp import UdpSockets, local_addresses
 from meshd.node import outputs
 from meshd.node.errors import LocalError
 from meshd.node.identity import Identity
+from meshd.node.leaving import has_left
 from meshd.node.node import Node
 from meshd.node.outputs import Output
 from meshd.node.state import NodeConfig
@@ -139,6 +140,12 @@ class Daemon:
 
     def _make_node(self) -> Node:
         config, storage, now = self._config, self._storage, time.time()
+        records = self._stored_records()
+        if has_left(self._identity, records):
+            raise LocalError(
+                f"this host has left {self._identity.mesh.name} for good: type `meshd leave` again "
+                "to set its files aside, then join with a new invitation"
+            )
         profile = GossipConfig.wan() if config.gossip.profile == "wan" else GossipConfig.lan()
         node_config = NodeConfig(
             gossip=profile,
@@ -158,7 +165,7 @@ class Daemon:
             now,
             storage.load_sequence(now),
             storage.load_handshake_counter(),
-            self._stored_records(),
+            records,
             storage.invitations(),
         )
         for notice in storage.drain_notices():

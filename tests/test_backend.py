@@ -273,5 +273,14 @@ async def test_down_begins_to_stop(alpha: Desk) -> None:
     assert alpha.stopped == [True]
 
 
+async def test_leaving_tells_the_others_and_begins_to_stop(alpha: Desk, beta: Desk) -> None:
+    await met(alpha, beta)
+    left = await beta.backend.leave()
+    assert (left["told"], left["final"]) == (1, True)
+    assert (Path(left["certs"]), Path(left["state"])) == (beta.storage.certs, beta.storage.state)
+    assert beta.stopped == [True]
+    await alpha.side.until(lambda: alpha.backend.status()["peers"][0]["state"] == "left")
+
+
 def test_the_node_gives_up_no_ping_before_the_person_does() -> None:
     assert PING_TIMEOUT >= MAX_PING_TIMEOUT

@@ -20,6 +20,7 @@ VERBS = {
     "join": ["-"],
     "up": [],
     "down": [],
+    "leave": [],
     "demo": [],
     "status": [],
     "ping": ["x"],

@@ -39,8 +39,8 @@ class DaemonClient:
         """Send `body` to `target`; the JSON of the answer, waited for `timeout` seconds."""
         return self._request("POST", target, body, timeout)
 
-    def stop(self) -> None:
-        """Ask the daemon to stop, and wait until its process has ended."""
+    def stop(self, target: str = "/v1/down") -> Any:
+        """Ask the daemon to stop by `target`, and wait until its process has ended; its answer."""
         with self._connect(TIMEOUT) as sock:
             pid = _PEERCRED.unpack(
                 sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEERCRED.size)
@@ -48,16 +48,16 @@ class DaemonClient:
         try:
             process = os.pidfd_open(pid)
         except OSError:  # it runs in a container of its own: its process cannot be watched
-            self.post("/v1/down", {})
-            return
+            return self.post(target, {})
         try:
-            self.post("/v1/down", {})
+            answer = self.post(target, {})
             ended = select.poll()
             ended.register(process, select.POLLIN)
             if not ended.poll(STOP_TIMEOUT * 1000):
                 raise LocalError(
                     f"meshd (process {pid}) is still stopping after {STOP_TIMEOUT:g} s: see its log"
                 )
+            return answer
         finally:
             os.close(process)
 

@@ -66,8 +66,8 @@ def cert_show(args: argparse.Namespace) -> int:
     from meshd.node.certificates import TrustError
     from meshd.node.chain import TrustStore
 
-    leaf, *above = _certificates(args.certs / "node.crt")
-    authorities = _certificates(args.certs / "ca.crt")
+    leaf, *above = read_certificates(args.certs / "node.crt")
+    authorities = read_certificates(args.certs / "ca.crt")
     try:
         root = next(item for item in authorities if item.path_length == 1)
         store = TrustStore(root.der, [item.der for item in authorities if item.path_length == 0])
@@ -136,7 +136,8 @@ def _mesh(certs: Path) -> MeshDocument | None:
     return parse_mesh(_read(path).decode(errors="replace")) if path.exists() else None
 
 
-def _certificates(path: Path) -> list[Certificate]:
+def read_certificates(path: Path) -> list[Certificate]:
+    """The certificates in a PEM file of the certificates directory. Raises LocalError."""
     from cryptography import x509
     from cryptography.hazmat.primitives.serialization import Encoding
 

@@ -3,7 +3,7 @@
 Who may ask what:
 
 - The unix socket has mode 0660, so its owner and group may connect. Reading needs no more; what
-  changes something (`down`, `invite`) needs root or the daemon's own user, by SO_PEERCRED.
+  changes something (`down`, `leave`, `invite`) needs root or the daemon's own user, by SO_PEERCRED.
 - On TCP there is nothing but `/health` and `/metrics`. The Host header must be one that this
   server knows, so that a page that rebinds its name to our address learns nothing (HTTP/1.0 may
   leave it out). A connection carries one request and lives ten seconds; of too many, the oldest
@@ -165,6 +165,7 @@ class _LocalApi(_ReadApi):
             web.post("/v1/ping", self._ping),
             web.post("/v1/invite", self._invite),
             web.post("/v1/down", self._down),
+            web.post("/v1/leave", self._leave),
         ]
 
     async def _status(self, request: web.Request) -> web.Response:
@@ -208,6 +209,11 @@ class _LocalApi(_ReadApi):
         await _body(request)
         await self._backend.down()
         return web.json_response({}, status=202)
+
+    async def _leave(self, request: web.Request) -> web.Response:
+        _manager(request)
+        await _body(request)
+        return web.json_response(await self._backend.leave())
 
 
 @web.middleware

@@ -13,15 +13,20 @@ comes by it.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import replace
 
-from gossip import GossipProtocol, NodeId, RecordKind
+from gossip import GossipProtocol, NodeId, Record, RecordKind
+from meshd.node.certificates import parse_certificate
 from meshd.node.dialogue import Dialogue
+from meshd.node.errors import RemoteError
 from meshd.node.handshaking import Handshakes
+from meshd.node.identity import Identity
 from meshd.node.issuing import Issuer
 from meshd.node.outputs import PeerChanged, PersistInvitation, PersistLedger
 from meshd.node.peer import Peer
-from meshd.node.records import encode_chain
+from meshd.node.records import decode_chain, encode_chain
 from meshd.node.state import NodeState
 
 SPREADING = 3.0
@@ -142,3 +147,13 @@ class Leaving:
             if invitation.used_by == node:
                 del self._handshakes.invitations[invitation.locator]
                 self._state.outputs.append(PersistInvitation(replace(invitation, expiry=0)))
+
+
+def has_left(identity: Identity, records: Iterable[Record]) -> bool:
+    """Whether `records`, as a node keeps them, say that it left with the certificate it has."""
+    for record in records:
+        if record.kind == RecordKind.DEPARTURE and record.subject == identity.id:
+            with suppress(RemoteError):
+                last = parse_certificate(decode_chain(record.body)[0])
+                return identity.certificate.not_before <= last.not_before
+    return False

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from meshd.contract import Found, Invited, PathStatus, PeerStatus, Pong, Route, Status
+from meshd.contract import Found, Invited, Left, PathStatus, PeerStatus, Pong, Route, Status
 from meshd.host.api import ApiServer
 from meshd.host.listeners import UnixListener
 from meshd.node.errors import LocalError
@@ -59,6 +59,7 @@ class FakeBackend:
     notices: list[str] = field(default_factory=list)
     offered: list[Route] = field(default_factory=list)
     pongs: list[Pong | None] = field(default_factory=list)
+    left: Left = field(default_factory=lambda: Left(told=0, final=True, certs="", state=""))
     error: LocalError | None = None
     asked: list[Any] = field(default_factory=list)
 
@@ -115,6 +116,12 @@ class FakeBackend:
             raise self.error
         self.asked.append((grants, lifetime))
         return {"token": "aegis1-from-the-daemon", "expires": 7}
+
+    async def leave(self) -> Left:
+        if self.error:
+            raise self.error
+        self.asked.append("leave")
+        return self.left
 
     async def down(self) -> None:
         self.asked.append("down")

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from meshd.contract import Found, Invited, Pong, Route, Status
+from meshd.contract import Found, Invited, Left, Pong, Route, Status
 from meshd.host import api
 from meshd.host.api import ApiServer
 from meshd.host.listeners import UnixListener, open_tcp
@@ -69,6 +69,10 @@ class FakeBackend:
     async def invite(self, grants: Grants, lifetime: int) -> Invited:
         self.asked.append((grants, lifetime))
         return {"token": "aegis1-x", "expires": 7}
+
+    async def leave(self) -> Left:
+        self.asked.append("leave")
+        return {"told": 3, "final": True, "certs": "/certs", "state": "/state"}
 
     async def down(self) -> None:
         self.asked.append("down")
@@ -344,13 +348,16 @@ async def test_down_is_taken_from_root_and_ourselves(
     assert (await served.unix("POST", "/v1/down", {}))[0] == 202
     assert served.backend.asked == ["down"]
     assert f"/v1/down asked for by user {os.geteuid()}, process {os.getpid()}" in caplog.text
+    status, answer = await served.unix("POST", "/v1/leave", {})
+    assert (status, answer["told"], answer["final"]) == (200, 3, True)
+    assert served.backend.asked == ["down", "leave"]
 
 
 async def test_others_may_read_but_not_manage(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(api, "_asker", lambda request: (1, 4242))
-    for target in ("/v1/down", "/v1/invite"):
+    for target in ("/v1/down", "/v1/leave", "/v1/invite"):
         status, body = await served.unix("POST", target, {"lifetime": 3600})
         assert status == 403
         assert "sudo" in body["error"]

@@ -8,6 +8,7 @@ from gossip import RecordKind
 from meshd.node.chain import TrustStore
 from meshd.node.grants import Grants
 from meshd.node.identity import Identity, join
+from meshd.node.leaving import has_left
 from meshd.node.minting import make_csr
 from meshd.node.outputs import AuthFailure, PeerChanged, PersistLedger
 from tests.node.meshes import NOW, issuer_of, make_key, make_reply
@@ -204,6 +205,19 @@ def test_name_and_address_are_free_and_the_invitation_that_was_used_is_void() ->
     certificate = successor.identity().certificate
     assert (certificate.name, certificate.address4) == ("gamma", address)
     assert not alpha.identity.trust.is_void(certificate)
+
+
+def test_a_node_knows_by_its_own_records_that_it_left_until_it_is_admitted_again() -> None:
+    mesh = Mesh()
+    alpha, beta = mesh.pair()
+    mesh.run(3)
+    assert not has_left(beta.identity, beta.node.records())
+    beta.node.leave(mesh.world.now)
+    records = beta.node.records()
+    assert has_left(beta.identity, records)
+    assert not has_left(alpha.identity, records)
+    mesh.run(3)
+    assert not has_left(admitted(mesh, 2, "beta"), records)
 
 
 def test_a_departure_that_proves_nothing_is_not_admitted() -> None:
