@@ -61,6 +61,12 @@ def assign4(node: NodeId, prefix: IPv4Network, taken: Collection[IPv4Address]) -
     raise LocalError(f"every address of {prefix} is taken: the mesh needs a larger prefix")
 
 
+def lookup_key(text: str | IPv4Address | IPv6Address) -> bytes:
+    """The 16-byte key by which lookups find who has this name or overlay address."""
+    kind = b"name:" if isinstance(text, str) else b"address:"
+    return blake2s(b"aegisray key" + kind + str(text).encode(), digest_size=ID_SIZE).digest()
+
+
 def _digest(public_key: bytes) -> bytes:
     if len(public_key) != 32:
         raise ValueError(f"an Ed25519 public key has 32 bytes, not {len(public_key)}")

@@ -11,7 +11,7 @@ from collections import OrderedDict
 from cryptography.exceptions import InvalidSignature
 
 from gossip import NodeId, Record, RecordKind
-from meshd.node.addresses import node_id
+from meshd.node.addresses import lookup_key, node_id
 from meshd.node.certificates import Certificate, load_public_key
 from meshd.node.errors import RemoteError
 from meshd.node.identity import Identity
@@ -168,6 +168,17 @@ class MeshAuthority:
         """Take the records of `subject` that came before its certificate."""
         keys = [key for key in self._aside if key[0] == subject]
         return [self._aside.pop(key) for key in keys]
+
+    def keys(self, record: Record) -> tuple[bytes, ...]:
+        """The name and the addresses of a certificate that is trusted now; nothing is kept."""
+        try:
+            chain = decode_chain(record.body)
+            certificate = self._identity.trust.verify(chain[0], chain[1:], self.unix_time)
+        except RemoteError:
+            return ()
+        if certificate.node != record.subject:
+            return ()
+        return tuple(lookup_key(owned) for owned in (certificate.name, *certificate.addresses))
 
     def grants(self, node: NodeId, prefix: str) -> bool:
         """Whether `node`'s certificate grants the route `prefix`."""

@@ -8,7 +8,14 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address
 import pytest
 
 from gossip import NodeId
-from meshd.node.addresses import assign4, mesh_id, mesh_prefix6, node_id, overlay6
+from meshd.node.addresses import (
+    assign4,
+    lookup_key,
+    mesh_id,
+    mesh_prefix6,
+    node_id,
+    overlay6,
+)
 from meshd.node.errors import LocalError
 
 KEY = bytes(range(32))
@@ -70,3 +77,12 @@ def test_addresses_taken_elsewhere_do_not_fill_a_prefix() -> None:
 def test_a_prefix_without_room_is_refused() -> None:
     with pytest.raises(LocalError, match="/30"):
         assign4(NODE, IPv4Network("10.0.0.0/31"), ())
+
+
+def test_names_and_addresses_have_lookup_keys_of_their_own() -> None:
+    address = IPv4Address("100.64.0.7")
+    keys = {lookup_key(address), lookup_key("100.64.0.7"), lookup_key("node-7"), lookup_key("n")}
+    assert len(keys) == 4
+    assert all(len(key) == 16 for key in keys)
+    expected = blake2s(b"aegisray keyname:node-7", digest_size=16).digest()
+    assert lookup_key("node-7") == expected

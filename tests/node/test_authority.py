@@ -7,7 +7,7 @@ import pytest
 from gossip import NodeId, Record, RecordKind
 from gossip.codec import encode
 from gossip.records import signed, verified
-from meshd.node.addresses import node_id
+from meshd.node.addresses import lookup_key, node_id
 from meshd.node.authority import MAX_ASIDE, MeshAuthority
 from meshd.node.grants import Grants, parse_route
 from meshd.node.identity import Identity, join
@@ -164,3 +164,22 @@ def test_a_handshakes_certificate_counts_unless_a_newer_one_is_known(
 
 def test_the_node_itself_is_always_admitted(authority: MeshAuthority) -> None:
     assert authority.admits(whereabouts(ALPHA))
+
+
+def test_a_certificate_proves_its_name_and_addresses_to_be_its_own(
+    authority: MeshAuthority,
+) -> None:
+    owned = (BETA.certificate.name, *BETA.certificate.addresses)
+    assert authority.keys(certificate(BETA)) == tuple(lookup_key(text) for text in owned)
+    assert BETA.id not in authority.certificates, "it remembers nothing of a stranger"
+
+
+def test_a_certificate_that_is_not_trusted_or_another_s_proves_nothing(
+    authority: MeshAuthority,
+) -> None:
+    body = certificate(BETA).body
+    assert authority.keys(certificate(OTHERS)) == ()
+    assert authority.keys(record(ALPHA, RecordKind.CERTIFICATE, body)) == ()
+    assert authority.keys(record(BETA, RecordKind.CERTIFICATE, b"")) == ()
+    authority.unix_time += 10 * 365 * 86400
+    assert authority.keys(certificate(BETA)) == ()

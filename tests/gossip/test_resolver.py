@@ -1,0 +1,287 @@
+"""Lookups on the wire, between nodes that know everyone and one that begins with a single hint."""
+
+from __future__ import annotations
+
+import pytest
+
+from gossip import messages, resolver
+from gossip.errors import GossipError
+from gossip.events import LookupDone, SendMessage
+from gossip.ids import NodeId
+from gossip.items import RecordItem, encode_item
+from gossip.members import MemberState
+from gossip.protocol import GossipProtocol
+from gossip.queries import Find, Found, Query, Store
+from gossip.records import Record, RecordKind
+
+from .cluster import Cluster, id_of, key_of, protocol_of, record_of
+
+KEY, OTHER = b"k" * 16, b"o" * 16
+ALICE = id_of(key_of("alice"))
+
+
+def items_of(records: list[Record]) -> list[bytes]:
+    return [encode_item(RecordItem(record, MemberState.ALIVE)) for record in records]
+
+
+def message(body: Query, *records: Record) -> bytes:
+    return messages.encode(1, body, items_of(list(records)))
+
+
+def owned(name: int | str, sequence: int = 1, key: bytes = KEY) -> list[Record]:
+    return [record_of(name, sequence, RecordKind.CERTIFICATE, key), record_of(name, sequence)]
+
+
+def sent(protocol: GossipProtocol, kind: type[Query]) -> list[tuple[NodeId, messages.Envelope]]:
+    """What it has just sent of one kind; the other outputs are dropped."""
+    found = []
+    for output in protocol.drain():
+        if isinstance(output, SendMessage):
+            envelope = messages.decode(output.payload)
+            if isinstance(envelope.body, kind):
+                found.append((output.to, envelope))
+    return found
+
+
+def done(protocol: GossipProtocol) -> list[LookupDone]:
+    return [output for output in protocol.drain() if isinstance(output, LookupDone)]
+
+
+def town(count: int = 10) -> Cluster:
+    """Nodes that know each other; number 7 owns KEY."""
+    cluster = Cluster()
+    cluster.boot(count)
+    seven = cluster.node(7)
+    seven.publish(RecordKind.CERTIFICATE, KEY, cluster.now)
+    seven.announce([KEY], cluster.now)
+    cluster.run(10)
+    assert cluster.converged()
+    return cluster
+
+
+def stranger(cluster: Cluster) -> GossipProtocol:
+    """A node that has not joined, and has the MEMBER record of number 3 from somewhere."""
+    protocol = cluster.start(99)
+    member = cluster.node(3).record(id_of(key_of(3)), RecordKind.MEMBER)
+    assert member is not None
+    protocol.restore([member], cluster.now)
+    protocol._core.contacts.hint(member)
+    protocol._core.contacts.heard(member.subject, cluster.now)
+    return protocol
+
+
+def test_in_full_view_every_key_is_answered_at_once() -> None:
+    cluster = town()
+    protocol = cluster.node(2)
+    owner = id_of(key_of(7))
+    for key in (KEY, owner):
+        protocol.lookup(key, cluster.now)
+        (result,) = done(protocol)
+        assert (result.key, result.answered_by, result.hops) == (key, id_of(key_of(2)), 0)
+        assert [r.kind for r in result.records] == [RecordKind.CERTIFICATE, RecordKind.MEMBER]
+        assert {r.subject for r in result.records} == {owner}
+
+
+def test_a_node_finds_its_own_keys_in_itself() -> None:
+    cluster = town()
+    cluster.node(7).lookup(KEY, cluster.now)
+    (result,) = done(cluster.node(7))
+    assert result.answered_by == id_of(key_of(7))
+
+
+def test_one_hint_is_enough_to_find_any_key() -> None:
+    cluster = town()
+    protocol = stranger(cluster)
+    for key in (KEY, id_of(key_of(5))):
+        protocol.lookup(key, cluster.now)
+        cluster.pump(id_of(key_of(99)))
+        assert cluster.run_until(lambda: len(cluster.events(99, LookupDone)) > 0, 2) is not None
+        result = cluster.events(99, LookupDone)[-1]
+        assert isinstance(result, LookupDone)
+        assert result.key == key
+        assert result.records
+        assert result.answered_by in cluster.nodes
+        assert result.hops >= 1
+        cluster.outputs[id_of(key_of(99))].clear()
+    assert protocol.statistics().lookups == 2
+    assert protocol.statistics().lookups_failed == 0
+    assert cluster.errors == []
+
+
+def test_nobody_to_ask_is_an_answer_too() -> None:
+    protocol = protocol_of("a")
+    protocol.lookup(KEY, 0.0)
+    assert done(protocol) == [LookupDone(KEY, (), None, 0)]
+    assert protocol.statistics().lookups_failed == 1
+
+
+def test_a_key_has_sixteen_bytes() -> None:
+    protocol = protocol_of("a")
+    with pytest.raises(ValueError, match="16 bytes"):
+        protocol.lookup(b"short", 0.0)
+    with pytest.raises(ValueError, match="16 keys"):
+        protocol.announce([b"short"], 0.0)
+
+
+def asking(name: str = "a") -> tuple[GossipProtocol, int]:
+    """A node that has asked alice about KEY, and the nonce of its query."""
+    protocol = protocol_of(name)
+    protocol.publish(RecordKind.MEMBER, b"", 0.0)
+    protocol._core.contacts.table.heard(record_of("alice"), 0.0)
+    protocol.drain()
+    protocol.lookup(KEY, 0.0)
+    ((to, envelope),) = sent(protocol, Find)
+    assert to == ALICE
+    assert isinstance(envelope.body, Find)
+    assert [item.record.subject for item in envelope.items if isinstance(item, RecordItem)] == [
+        protocol._core.identity
+    ], "whoever asks introduces itself"
+    return protocol, envelope.body.nonce
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_an_answer_may_come_in_parts_of_any_order(order: int) -> None:
+    protocol, nonce = asking()
+    parts = list(enumerate(owned("owner")))[::order]
+    for index, record in parts:
+        assert done(protocol) == []
+        protocol.receive(message(Found(nonce, index, 2), record), ALICE, 0.1)
+    (result,) = done(protocol)
+    assert result.records == tuple(owned("owner"))
+    assert result.answered_by == ALICE
+
+
+def test_calls_for_a_key_that_is_looked_up_share_its_answer() -> None:
+    protocol, nonce = asking()
+    protocol.lookup(KEY, 0.05)
+    assert sent(protocol, Find) == []
+    protocol.receive(message(Found(nonce, 0, 1), *owned("owner")), ALICE, 0.1)
+    assert len(done(protocol)) == 1
+
+
+def test_a_certificate_for_another_key_is_a_lie() -> None:
+    protocol, nonce = asking()
+    protocol.receive(message(Found(nonce, 0, 1), *owned("owner", key=OTHER)), ALICE, 0.1)
+    assert protocol.statistics().refused == {"lookup-lie": 1}
+    assert done(protocol) == [LookupDone(KEY, (), None, 0)]
+
+
+def test_who_passes_on_a_wrong_signature_is_out_of_the_lookup() -> None:
+    protocol, nonce = asking()
+    forged = message(Found(nonce, 0, 1), *owned("owner"))[:-1] + b"!"
+    with pytest.raises(GossipError):
+        protocol.receive(forged, ALICE, 0.1)
+    assert done(protocol) == [LookupDone(KEY, (), None, 0)]
+    protocol.receive(message(Found(nonce, 0, 1), *owned("owner")), ALICE, 0.2)
+    assert done(protocol) == []
+
+
+def test_answers_to_others_questions_change_nothing() -> None:
+    protocol, nonce = asking()
+    good = message(Found(nonce, 0, 1), *owned("owner"))
+    protocol.receive(good, id_of(key_of("mallory")), 0.1)
+    protocol.receive(message(Found(nonce + 1, 0, 1), *owned("owner")), ALICE, 0.1)
+    assert done(protocol) == []
+    assert protocol.statistics().stored == 0
+
+
+def test_a_lookup_ends_by_itself_when_nobody_answers() -> None:
+    protocol, _ = asking()
+    now = 0.0
+    while not (results := done(protocol)):
+        wakeup = protocol.next_wakeup()
+        assert wakeup is not None
+        assert wakeup.at < 20
+        now = max(now, wakeup.at)
+        protocol.handle_timer(now)
+    assert results == [LookupDone(KEY, (), None, 0)]
+
+
+def test_lookups_under_way_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resolver, "MAX_LOOKUPS", 1)
+    protocol, _ = asking()
+    protocol.lookup(OTHER, 0.0)
+    assert done(protocol) == [LookupDone(OTHER, (), None, 0)]
+    assert protocol.statistics().refused == {"lookups-full": 1}
+
+
+def test_what_is_stored_here_is_found_here() -> None:
+    protocol = protocol_of("a")
+    protocol.receive(message(Store(KEY, False), *owned("owner")), ALICE, 0.0)
+    assert protocol.statistics().stored == 1
+    assert protocol.records() == []
+    protocol.lookup(KEY, 1.0)
+    (result,) = done(protocol)
+    assert result.records == tuple(owned("owner"))
+    protocol.receive(message(Find(5, KEY, 1)), ALICE, 2.0)
+    parts = sent(protocol, Found)
+    assert [envelope.body for _, envelope in parts] == [Found(5, 0, 1)]
+    assert len(parts[0][1].items) == 2
+
+
+def test_who_stores_for_a_key_that_is_not_its_own_is_not_heard() -> None:
+    protocol = protocol_of("a")
+    protocol.receive(message(Store(OTHER, False), *owned("owner")), ALICE, 0.0)
+    assert protocol.statistics().stored == 0
+
+
+def test_queries_of_one_node_are_served_up_to_a_rate() -> None:
+    protocol = protocol_of("a")
+    for _ in range(100):
+        protocol.receive(message(Find(5, KEY, 1)), ALICE, 0.0)
+    assert len(sent(protocol, Found)) == resolver.QUERY_BURST
+    protocol.receive(message(Find(5, KEY, 1)), id_of(key_of("bob")), 0.0)
+    assert len(sent(protocol, Found)) == 1
+
+
+def test_an_answer_holds_the_closest_in_so_many_messages() -> None:
+    cluster = town(12)
+    protocol = cluster.node(2)
+    protocol.drain()
+    protocol.receive(message(Find(5, OTHER, 2)), id_of(key_of(4)), cluster.now)
+    parts = sent(protocol, Found)
+    assert [envelope.body for _, envelope in parts] == [Found(5, 0, 2), Found(5, 1, 2)]
+    assert all(to == id_of(key_of(4)) for to, _ in parts)
+    told = [i.record.subject for _, e in parts for i in e.items if isinstance(i, RecordItem)]
+    assert len(told) >= 10
+    assert id_of(key_of(4)) not in told
+
+
+def test_a_member_that_is_taken_to_be_dead_is_looked_up_elsewhere() -> None:
+    cluster = town()
+    protocol = cluster.node(2)
+    peer = protocol._core.members.get(id_of(key_of(7)))
+    assert peer is not None
+    protocol._core.members.move(peer, MemberState.DEAD, cluster.now)
+    protocol.lookup(KEY, cluster.now)
+    cluster.pump(id_of(key_of(2)))
+    assert cluster.run_until(lambda: len(cluster.events(2, LookupDone)) > 0, 2) is not None
+    result = cluster.events(2, LookupDone)[0]
+    assert isinstance(result, LookupDone)
+    assert result.answered_by not in (None, id_of(key_of(2)))
+
+
+def test_a_copy_goes_to_the_closest_that_did_not_have_it() -> None:
+    protocol = protocol_of("a")
+    for name in ("alice", "bob", "carol"):
+        protocol._core.contacts.table.heard(record_of(name), 0.0)
+    protocol.lookup(KEY, 0.0)
+    asked = {to: e.body.nonce for to, e in sent(protocol, Find) if isinstance(e.body, Find)}
+    bob, *others = asked
+    for other in others:
+        protocol.receive(message(Found(asked[other], 0, 1)), other, 0.1)
+    protocol.receive(message(Found(asked[bob], 0, 1), *owned("owner")), bob, 0.1)
+    stores = sent(protocol, Store)
+    assert [e.body for _, e in stores] == [Store(KEY, True)]
+    assert stores[0][0] in others
+
+
+def test_announced_keys_are_stored_at_others_where_some_are_partial() -> None:
+    cluster = town()
+    for number in range(10):
+        cluster.node(number)._core.in_parts = True
+    cluster.node(7).announce([KEY], cluster.now)
+    cluster.pump(id_of(key_of(7)))
+    cluster.run(12)
+    keys = [cluster.node(number).statistics().stored for number in range(10) if number != 7]
+    assert keys == [2] * 9, "the owner's id, and its key"
