@@ -146,6 +146,7 @@ class NodeBackend:
             relayed_bytes=self._node.relay.forwarded_bytes,
             gossip_messages_sent=gossip.messages_sent,
             gossip_messages_received=gossip.messages_received,
+            gossip_equivocations=gossip.equivocations,
         )
 
     def lookup(self, text: str) -> Found:

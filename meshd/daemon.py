@@ -262,7 +262,8 @@ class Daemon:
         tun = self._tun.missing
         if not self._config.offload.tun:
             tun = ["the TUN device's offloads are not used, as offload.tun = false says"]
-        return [*self._notices, *tun, *self._udp.missing]
+        told = self._node.state.notices.values()
+        return [*self._notices, *told, *tun, *self._udp.missing]
 
     def _fail(self, error: LocalError) -> None:
         """Nothing can go on without it: stop, and let the person know why."""
@@ -300,6 +301,8 @@ class Daemon:
                 self._start(self._follow_routes())
             case outputs.PeerChanged(peer, name, event):
                 _log.info("%s (%s): %s", name, peer.hex()[:8], event)
+            case outputs.Warned(text):
+                _log.warning("%s", text)
             case outputs.AuthFailure(reason, source):
                 self._auth_failed(reason, source)
             case outputs.Pong():

@@ -50,6 +50,7 @@ class Statistics:
     """Bytes of other members' datagrams that this node passed on."""
     gossip_messages_sent: int = 0
     gossip_messages_received: int = 0
+    gossip_equivocations: int = 0
 
 
 def render(statistics: Statistics) -> bytes:
@@ -99,6 +100,11 @@ def _totals(now: Statistics) -> Iterator[Metric]:
         ("relayed_bytes", "Bytes passed on between other members.", now.relayed_bytes),
         ("gossip_messages_sent", "Gossip messages sent.", now.gossip_messages_sent),
         ("gossip_messages_received", "Gossip messages received.", now.gossip_messages_received),
+        (
+            "gossip_equivocations",
+            "Proofs that a node signed two records of one sequence.",
+            now.gossip_equivocations,
+        ),
     ):
         yield CounterMetricFamily(f"aegisray_{name}", text, value=count)
 

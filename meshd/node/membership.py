@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from gossip import (
+    Equivocated,
     GossipProtocol,
     MemberDown,
     MemberForgotten,
@@ -30,6 +31,7 @@ from meshd.node.outputs import (
     PersistSequence,
     PersistTrust,
     RoutesChanged,
+    Warned,
 )
 from meshd.node.peer import Peer
 from meshd.node.records import (
@@ -49,6 +51,12 @@ node learns of itself right after its start is what lets others reach it."""
 REFLEXIVE_FRESH = 90.0
 """Seconds for which a peer's word on our endpoint counts."""
 MAX_REFLEXIVE_TOLD = 3
+TWIN = (
+    "another machine uses this node's key, or this node's state was set back: if the disk was "
+    "copied, remove the key from the copy and let it join anew; if the key was stolen, revoke it"
+)
+DOUBTS_TOLD_AGAIN = 60.0
+"""Seconds between two lines of the log about one node that says two things at once."""
 PROOFS = (RecordKind.CERTIFICATE, RecordKind.DEPARTURE)
 """Records that show that their subject is, or was, a member: read first."""
 MAX_TURNS = 64
@@ -77,6 +85,8 @@ class Membership:
         self._published: tuple[Endpoint, ...] | None = None
         self._allowance, self._allowed_at = PUBLISH_BURST, now
         self._routes: dict[NodeId, tuple[str, ...]] = {}
+        self.revocations_changed: Callable[[Record, float], None] = lambda record, now: None
+        """Who looks at records on revocation, our own too."""
 
     def start(self, records: Sequence[Record], now: float) -> None:
         """Take up what was persisted, publish ourselves, and join through whoever is known."""
@@ -143,6 +153,8 @@ class Membership:
                         self._carry(to, payload, now)
                     case RecordChanged(record):
                         self._record_changed(record, now)
+                    case Equivocated(node, kind, _):
+                        self._equivocated(node, kind, now)
                     case SequenceChanged(sequence):
                         self._state.outputs.append(PersistSequence(sequence))
                     case MemberUp(node):
@@ -176,7 +188,7 @@ class Membership:
         if state == "left":
             self._dialogue.closed(peer, now)
         if came_or_went:
-            self._rebuild()
+            self.rebuild()
         self._dialogue.touched = True
 
     def _forget(self, node: NodeId, now: float) -> None:
@@ -188,15 +200,19 @@ class Membership:
         del self._state.peers[node]
         self._routes.pop(node, None)
         self._authority.forget(node)
-        self._rebuild()
+        self.rebuild()
         self._state.outputs.append(PersistRecords())
 
     def _record_changed(self, record: Record, now: float) -> None:
+        if record.kind == RecordKind.REVOCATIONS:
+            self.revocations_changed(record, now)
+            self._state.outputs.append(PersistRecords())
+            return
         if record.subject == self._state.identity.id:
             return
         if record.kind == RecordKind.DEPARTURE:
             self.leaving.departed(record.subject, now)
-            self._rebuild()
+            self.rebuild()
             self._state.outputs.append(PersistRecords())
             return
         peer = self._state.peers.get(record.subject)
@@ -215,10 +231,25 @@ class Membership:
             elif record.kind == RecordKind.ROUTES:
                 prefixes = () if record.withdrawn else decode_routes(record.body)
                 self._routes[record.subject] = prefixes
-                self._rebuild()
+                self.rebuild()
         except RemoteError as error:
             self._state.drops[error.reason] += 1
         self._state.outputs.append(PersistRecords())
+
+    def _equivocated(self, node: NodeId, kind: int, now: float) -> None:
+        """Two records of one sequence: what they say is not used until there is a newer one."""
+        state = self._state
+        if node == state.identity.id:
+            if "twin" not in state.notices:
+                state.outputs.append(Warned(TWIN))
+            state.notices["twin"] = TWIN
+            return
+        peer = state.peers.get(node)
+        if peer is not None and now - peer.doubted_at >= DOUBTS_TOLD_AGAIN:
+            peer.doubted_at = now
+            state.outputs.append(PeerChanged(node, peer.name, "contradicts itself"))
+        if kind == RecordKind.ROUTES:
+            self.rebuild()
 
     def _certificate_changed(self, peer: Peer, now: float) -> None:
         """Gossip brought a certificate."""
@@ -238,7 +269,7 @@ class Membership:
         trust = self._state.identity.trust
         if any([trust.add_issuer(der) for der in peer.chain[1:]]):
             self._state.outputs.append(PersistTrust())
-        self._rebuild()
+        self.rebuild()
         for record in self._authority.waiting(peer.id):
             self._gossip.accept(record, now)
 
@@ -251,7 +282,7 @@ class Membership:
             peer.paths.consider(record.endpoints, now)
         self._dialogue.touched = True
 
-    def _rebuild(self) -> None:
+    def rebuild(self) -> None:
         """Routes follow from certificates and records; the kernel's follow from ours."""
         peers = self._state.peers
         offered = [
@@ -260,6 +291,7 @@ class Membership:
             for prefix in prefixes
             if node in peers
             and peers[node].state != "left"
+            and not self._gossip.quarantined(node, RecordKind.ROUTES)
             and self._authority.grants(node, prefix)
         ]
         self._table.rebuild(self._state.holders(), offered)
@@ -273,4 +305,5 @@ class Membership:
             for node, prefixes in sorted(self._routes.items())
             for prefix in prefixes
             if self._authority.grants(node, prefix)
+            and not self._gossip.quarantined(node, RecordKind.ROUTES)
         ]

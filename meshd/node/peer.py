@@ -63,6 +63,7 @@ class Peer:
         "certificate",
         "chain",
         "current",
+        "doubted_at",
         "id",
         "keys4",
         "keys6",
@@ -115,6 +116,8 @@ class Peer:
         self.rx_bytes = 0
         self.last_seen: float | None = None
         self.last_heard_told = 0.0
+        self.doubted_at = float("-inf")
+        """When the log was last told that it says two things at once."""
         self.last_data_at = -1e9
         self.last_error: str | None = None
         self.relay_asked_at = -1e9

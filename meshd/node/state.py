@@ -65,6 +65,8 @@ class NodeState:
     auth_failures: Counter[str] = field(default_factory=Counter)
     counter: int = 0
     """The last handshake counter used."""
+    notices: dict[str, str] = field(default_factory=dict)
+    """Sentences for `meshd status`, by what they are about: the keys are literals."""
     certified: list[Peer] = field(default_factory=list)
     """Peers whose certificate came in a handshake: records and routes are to follow."""
 

@@ -12,11 +12,13 @@ from meshd.node.membership import (
     PUBLISH_BURST,
     PUBLISH_INTERVAL,
     REFLEXIVE_FRESH,
+    TWIN,
 )
-from meshd.node.outputs import PeerChanged, RoutesChanged
+from meshd.node.outputs import PeerChanged, RoutesChanged, Warned
+from meshd.node.records import encode_routes
 from meshd.node.wire import DATA, INITIATION, Endpoint
 from simulations.nat import NatKind
-from tests.node.test_authority import certificate, whereabouts
+from tests.node.test_authority import certificate, record, whereabouts
 from tests.node.virtual import CONFIG, PORT, Host, Mesh
 
 ROUTER = Grants(routes=(parse_route("10.0.0.0/8"),))
@@ -60,8 +62,8 @@ def test_records_of_those_who_are_no_members_are_not_admitted() -> None:
     stranger = Mesh(seed=5).admit(7, "mallory")
     # Signed for this mesh, by a key that no certificate of it names.
     stranger = replace(stranger, mesh=mesh.founder.mesh)
-    for record in (certificate(stranger), whereabouts(stranger)):
-        assert not alpha.node.gossip.accept(record, mesh.world.now)
+    for shown in (certificate(stranger), whereabouts(stranger)):
+        assert not alpha.node.gossip.accept(shown, mesh.world.now)
     mesh.run(5)
     for host in (alpha, beta):
         assert stranger.id not in host.node.state.peers
@@ -183,6 +185,33 @@ def test_routes_that_were_known_come_back_with_the_first_sign_of_life() -> None:
     alpha.settle()
     assert alpha.peer(beta).state == "alive"
     assert prefixes(alpha) == ("10.0.0.0/8",)
+
+
+def test_routes_of_which_there_are_two_are_not_used_until_there_is_a_newer_record() -> None:
+    mesh = Mesh()
+    alpha, beta = mesh.alpha(), mesh.host("beta", grants=ROUTER, config=ROUTES)
+    gamma = mesh.host("gamma")
+    mesh.connect(alpha, beta, gamma)
+    mesh.run(2)
+    held = alpha.node.gossip.record(beta.identity.id, RecordKind.ROUTES)
+    assert held is not None
+    body = encode_routes(["10.128.0.0/9"])
+    other = record(beta.identity, RecordKind.ROUTES, body, held.sequence)
+    assert not alpha.node.gossip.accept(other, mesh.world.now)
+    alpha.node.handle_timer(mesh.world.now)
+    alpha.settle()
+    assert prefixes(alpha) == ()
+    assert alpha.node.routes() == []
+    assert alpha.node.route(IPv4Address("10.1.2.3")) == (None, None)
+    said = [event.event for event in alpha.told(PeerChanged) if event.peer == beta.identity.id]
+    assert said.count("contradicts itself") == 1
+    assert beta.node.state.notices == {}
+
+    mesh.until(lambda: prefixes(alpha) == ("10.0.0.0/8",), within=5)
+    assert beta.node.state.notices == {"twin": TWIN}
+    assert [warning.text for warning in beta.told(Warned)].count(TWIN) == 1
+    assert gamma.node.gossip.statistics().equivocations == 1
+    assert alpha.node.state.notices == gamma.node.state.notices == {}
 
 
 # Ourselves
