@@ -153,11 +153,12 @@ class NodeBackend:
         """The node with this name, id, address, or a route to this address. Raises LocalError."""
         identity = self._node.state.identity
         peer = self._node.find(text)
+        own = (identity.name, identity.id.hex(), *map(str, identity.certificate.addresses))
+        # Where two have one name or address, it is the lower id's.
+        if canonical(text) in own and (peer is None or identity.id < peer.id):
+            return self._found_self(text)
         if peer is not None:
             return self._found(text, peer, None)
-        own = (identity.name, identity.id.hex(), *map(str, identity.certificate.addresses))
-        if canonical(text) in own:
-            return self._found_self(text)
         peer, prefix = self._routed(text)
         if peer is None:
             raise LocalError(

@@ -20,11 +20,12 @@ from gossip import DecodeError, GossipConfig, Record
 from gossip.records import decode as decode_record
 from meshd.backend import NodeBackend
 from meshd.config import Config
-from meshd.host import log, netlink
+from meshd.host import log
 from meshd.host.listeners import UnixListener, open_tcp
 from meshd.host.storage import Storage
 from meshd.host.tun import Tun
 from meshd.host.udp import UdpSockets, local_addresses
+from meshd.interface import Interface
 from meshd.node import outputs
 from meshd.node.errors import LocalError
 from meshd.node.identity import Identity
@@ -73,9 +74,6 @@ class Daemon:
         self._tasks: set[asyncio.Task[None]] = set()
         self._saving: asyncio.TimerHandle | None = None
         self._watching: asyncio.TimerHandle | None = None
-        self._routes: frozenset[str] = frozenset()
-        self._routes_wanted: frozenset[str] = frozenset()
-        self._routes_lock = asyncio.Lock()
 
     async def serve(self) -> None:
         """Open everything, run until told to stop, close everything. Raises LocalError."""
@@ -129,14 +127,9 @@ class Daemon:
     # Opening
 
     async def _configure_tun(self) -> None:
-        mesh = self._identity.mesh
-        addresses = [
-            f"{address}/{mesh.cidr.prefixlen if address.version == 4 else 64}"
-            for address in self._identity.certificate.addresses
-        ]
-        self._notices += await netlink.configure_tun(
-            self._tun.name, addresses, self._config.tun.mtu
-        )
+        self._interface = Interface(self._tun.name, self._identity.mesh.cidr.prefixlen)
+        addresses = self._identity.certificate.addresses
+        self._notices += await self._interface.configure(addresses, self._config.tun.mtu)
 
     def _make_node(self) -> Node:
         config, storage, now = self._config, self._storage, time.time()
@@ -297,8 +290,10 @@ class Daemon:
                     loop = asyncio.get_running_loop()
                     self._saving = loop.call_later(RECORDS_DELAY, self._save_records)
             case outputs.RoutesChanged(prefixes):
-                self._routes_wanted = frozenset(prefixes)
-                self._start(self._follow_routes())
+                self._interface.routes_wanted = frozenset(prefixes)
+                self._start(self._interface.follow_routes())
+            case outputs.AddressesChanged(addresses):
+                self._start(self._interface.follow_addresses(addresses))
             case outputs.PeerChanged(peer, name, event):
                 _log.info("%s (%s): %s", name, peer.hex()[:8], event)
             case outputs.Warned(text):
@@ -343,21 +338,6 @@ class Daemon:
         if self._saving is None:
             loop = asyncio.get_running_loop()
             self._saving = loop.call_later(SAVE_AGAIN, self._save_records)
-
-    async def _follow_routes(self) -> None:
-        """Make the kernel's routes into the TUN those that members offer."""
-        async with self._routes_lock:
-            wanted = self._routes_wanted
-            if wanted == self._routes:
-                return
-            try:
-                await netlink.remove_routes(self._tun.name, sorted(self._routes - wanted))
-                refused = await netlink.add_routes(self._tun.name, sorted(wanted - self._routes))
-                self._routes = wanted
-            except LocalError as error:
-                refused = [str(error)]  # the next change tries all of it again
-            for sentence in refused:
-                _log.warning("%s", sentence)
 
     def _start(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

@@ -70,9 +70,9 @@ class Kernel:
 async def kernel(monkeypatch: pytest.MonkeyPatch) -> Kernel:
     kernel = Kernel()
     monkeypatch.setattr("meshd.daemon.Tun.open", kernel.open)
-    monkeypatch.setattr("meshd.daemon.netlink.configure_tun", kernel.configure)
-    monkeypatch.setattr("meshd.daemon.netlink.add_routes", kernel.add)
-    monkeypatch.setattr("meshd.daemon.netlink.remove_routes", kernel.remove)
+    monkeypatch.setattr("meshd.interface.netlink.configure_tun", kernel.configure)
+    monkeypatch.setattr("meshd.interface.netlink.add_routes", kernel.add)
+    monkeypatch.setattr("meshd.interface.netlink.remove_routes", kernel.remove)
     monkeypatch.setattr("meshd.daemon.local_addresses", lambda: list(kernel.addresses))
     monkeypatch.setattr("meshd.daemon.log.setup", lambda *_: [])
     monkeypatch.setattr("meshd.daemon.gc.freeze", lambda: None)
@@ -296,7 +296,7 @@ async def test_what_was_opened_is_closed_when_something_later_fails(
     async def refused(*_: object) -> list[str]:
         raise HostError("the interface aegis0 cannot be configured")
 
-    monkeypatch.setattr("meshd.daemon.netlink.configure_tun", refused)
+    monkeypatch.setattr("meshd.interface.netlink.configure_tun", refused)
     config = replace(CONFIG, api=Api(listen=(LOOPBACK, 0)))
     with pytest.raises(HostError):
         await alpha.daemon(config).serve()

@@ -10,7 +10,7 @@ import errno
 import os
 import socket
 from collections.abc import Iterable, Sequence
-from ipaddress import IPv4Interface, IPv6Interface, ip_interface, ip_network
+from ipaddress import IPv4Interface, IPv6Interface, ip_address, ip_interface, ip_network
 from typing import TYPE_CHECKING, Any
 
 from meshd.node.errors import HostError
@@ -62,6 +62,29 @@ async def configure_tun(
         except NetlinkError as error:
             raise _error(name, wanted, mtu, error.code) from error
         return missing
+
+
+async def replace_addresses(name: str, addresses: Sequence[str]) -> list[str]:
+    """Give the interface `name` these `addresses`, and take away all others.
+
+    Others go first: of two addresses in one prefix the kernel takes the later one with the earlier.
+    Link-local addresses stay. Returns what this host cannot have, a sentence each. Raises
+    HostError.
+    """
+    from pyroute2 import AsyncIPRoute
+    from pyroute2.netlink.exceptions import NetlinkError
+
+    wanted = [ip_interface(text) for text in addresses]
+    async with AsyncIPRoute() as ip:
+        index: int = (await _link(ip, name))["index"]
+        try:
+            kept = {(str(interface.ip), interface.network.prefixlen) for interface in wanted}
+            for address, length in await _addresses(ip, index):
+                if (address, length) not in kept and not ip_address(address).is_link_local:
+                    await ip.addr("del", index=index, address=address, prefixlen=length)
+            return await _add_addresses(ip, index, wanted)
+        except NetlinkError as error:
+            raise _error(name, wanted, None, error.code) from error
 
 
 async def add_routes(name: str, prefixes: Iterable[str]) -> list[str]:
@@ -145,10 +168,7 @@ async def _add_addresses(
 ) -> list[str]:
     from pyroute2.netlink.exceptions import NetlinkError
 
-    present: list[tuple[str | None, int]] = [
-        (message.get("local") or message.get("address"), message["prefixlen"])
-        async for message in await ip.get_addr(index=index)
-    ]
+    present = await _addresses(ip, index)
     missing: list[str] = []
     for interface in wanted:
         address, length = str(interface.ip), interface.network.prefixlen
@@ -166,12 +186,20 @@ async def _add_addresses(
     return missing
 
 
+async def _addresses(ip: AsyncIPRoute, index: int) -> list[tuple[str, int]]:
+    """What the interface has: address and prefix length."""
+    return [
+        (message.get("local") or message.get("address"), message["prefixlen"])
+        async for message in await ip.get_addr(index=index)
+    ]
+
+
 def _error(
-    name: str, wanted: Sequence[IPv4Interface | IPv6Interface], mtu: int, code: int
+    name: str, wanted: Sequence[IPv4Interface | IPv6Interface], mtu: int | None, code: int
 ) -> HostError:
     if code in (errno.EPERM, errno.EACCES):
         commands = [f"ip address add {interface} dev {name}" for interface in wanted]
-        commands.append(f"ip link set {name} mtu {mtu} up")
+        commands += [f"ip link set {name} mtu {mtu} up"] if mtu is not None else []
         return HostError(
             f"the interface {name} may not be configured without the capability NET_ADMIN: run"
             f" meshd as root or from its systemd unit, or prepare it: `{'; '.join(commands)}`"

@@ -134,6 +134,8 @@ class Renew:
     csr: bytes
     move: bool = False
     """Whether another node has its IPv4 address, so that it needs another one."""
+    rename: bool = False
+    """Whether another node has its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,8 +195,8 @@ def _fields(message: Control) -> list[object]:
             return [12, authority, number, offset]
         case RevocationPiece(authority, number, size, offset, piece):
             return [13, authority, number, size, offset, piece]
-        case Renew(csr, move):
-            return [14, csr, int(move)]
+        case Renew(csr, move, rename):
+            return [14, csr, int(move) | int(rename) << 1]
         case Renewed(chain, reason):
             return [15, list(chain) or None, reason]
 
@@ -254,8 +256,8 @@ def _certificates(fields: list[object]) -> Control:
             and 0 <= offset <= offset + len(piece) <= size < 1 << 32
         ):
             return RevocationPiece(authority, number, size, offset, piece)
-        case [14, bytes(csr), (0 | 1) as move]:
-            return Renew(csr, bool(move))
+        case [14, bytes(csr), (0 | 1 | 2 | 3) as wants]:
+            return Renew(csr, bool(wants & 1), bool(wants & 2))
         case [15, [*chain], str()] if 1 <= len(chain) <= 4:
             return Renewed(tuple(_bytes(der) for der in chain))
         case [15, None, str(reason)] if 1 <= len(reason) <= 200:

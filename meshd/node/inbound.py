@@ -95,6 +95,12 @@ class Inbound:
         self._routes = tuple(map(ip_network, config.routes))
         self.arrivals: list[Arrival] = []
 
+    def own(self, addresses: frozenset[Key]) -> None:
+        """These are our addresses from now on."""
+        self.addresses = addresses
+        for session in self._state.sessions.values():
+            session.forget_usual()
+
     def begin(self) -> None:
         """A new receive: the packets of the last one are not needed any more."""
         self._used = 0

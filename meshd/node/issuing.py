@@ -83,7 +83,7 @@ class Issuer:
         others = [entry for entry in self.ledger.entries() if entry.node != node]
         names = {entry.name for entry in others} | set(taken_names)
         name = grants.name or (before.name if before is not None else wished)
-        grants = replace(grants, name=_free_name(name, names))
+        grants = replace(grants, name=free_name(name, names))
         used = {entry.address4 for entry in others} | set(taken)
         if before is not None and before.address4 not in used:
             address4 = before.address4
@@ -261,7 +261,7 @@ def _decode(data: bytes, max_size: int, reason: str) -> object:
         raise TrustError(reason, str(error)) from None
 
 
-def _free_name(name: str, taken: Collection[str]) -> str:
+def free_name(name: str, taken: Collection[str]) -> str:
     """`name`, or the first free of `name-2`, `name-3`, ... within 63 characters."""
     for number in range(1, len(taken) + 2):
         suffix = f"-{number}" if number > 1 else ""

@@ -21,11 +21,14 @@ from gossip import (
 )
 from meshd.node import control
 from meshd.node.authority import MeshAuthority
+from meshd.node.certificates import Certificate
 from meshd.node.dialogue import Dialogue
 from meshd.node.errors import RemoteError
 from meshd.node.handshaking import Handshakes
+from meshd.node.holding import keys_of, settle
 from meshd.node.leaving import Leaving
 from meshd.node.outputs import (
+    AddressesChanged,
     PeerChanged,
     PersistRecords,
     PersistSequence,
@@ -33,7 +36,7 @@ from meshd.node.outputs import (
     RoutesChanged,
     Warned,
 )
-from meshd.node.peer import Peer
+from meshd.node.peer import Key, Peer
 from meshd.node.records import (
     RELAYS,
     NodeRecord,
@@ -85,6 +88,9 @@ class Membership:
         self._published: tuple[Endpoint, ...] | None = None
         self._allowance, self._allowed_at = PUBLISH_BURST, now
         self._routes: dict[NodeId, tuple[str, ...]] = {}
+        self._own_keys = keys_of(state.identity.certificate)
+        self.addresses_changed: Callable[[frozenset[Key]], None] = lambda keys: None
+        """Who lets packets to our addresses in."""
         self.revocations_changed: Callable[[Record, float], None] = lambda record, now: None
         """Who looks at records on revocation, our own too."""
 
@@ -294,9 +300,20 @@ class Membership:
             and not self._gossip.quarantined(node, RecordKind.ROUTES)
             and self._authority.grants(node, prefix)
         ]
+        own = self._state.identity.certificate
+        self._own_addresses(own)
+        self._state.lost = settle(own, self._state.holders(), peers.values())
+        self._dialogue.touched = self._dialogue.touched or bool(self._state.lost)
         self._table.rebuild(self._state.holders(), offered)
         prefixes = tuple(dict.fromkeys(prefix for prefix, _ in offered))
         self._state.outputs.append(RoutesChanged(prefixes))
+
+    def _own_addresses(self, own: Certificate) -> None:
+        keys = keys_of(own)
+        if keys != self._own_keys:
+            self._own_keys = keys
+            self.addresses_changed(keys)
+            self._state.outputs.append(AddressesChanged(tuple(map(str, own.addresses))))
 
     def routes(self) -> list[tuple[str, NodeId]]:
         """Every prefix on offer, and who offers it."""

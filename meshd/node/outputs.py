@@ -89,6 +89,13 @@ class RoutesChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class AddressesChanged:
+    """Our overlay addresses, all of them: make the interface's follow."""
+
+    addresses: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class PeerChanged:
     """A peer came, went or changed its way: for the log. `text` holds nothing a peer chose."""
 
@@ -143,6 +150,7 @@ Output = (
     | PersistIdentity
     | PersistRecords
     | RoutesChanged
+    | AddressesChanged
     | PeerChanged
     | AuthFailure
     | Pong

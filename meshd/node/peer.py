@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 from random import Random
@@ -142,9 +142,19 @@ class Peer:
             (int(a) >> 64, int(a) & (1 << 64) - 1) for a in certificate.addresses if a.version == 6
         )
 
+    def hold(self, keys: Iterable[Key]) -> None:
+        """Of its certificate's addresses it has these, see `holding`: with none of them it has
+        nothing, and may send nothing."""
+        keys4 = frozenset(key for key in keys if isinstance(key, int))
+        keys6 = frozenset(key for key in keys if not isinstance(key, int))
+        if (keys4, keys6) != (self.keys4, self.keys6):
+            self.keys4, self.keys6 = keys4, keys6
+            for session in self.sessions():
+                session.forget_usual()
+
     def may_send_from(self, source: Key) -> bool:
         """Whether the certificate grants a route that holds `source`, and a host can have it."""
-        if self.certificate is None or _martian(source):
+        if self.certificate is None or not self.keys6 or _martian(source):
             return False
         return covered(source, self.certificate.routes)
 

@@ -9,6 +9,7 @@ from ipaddress import ip_network
 from random import Random
 
 from gossip import GossipConfig, NodeId
+from meshd.node.holding import Lost
 from meshd.node.identity import Identity
 from meshd.node.outputs import Output
 from meshd.node.peer import Key, Peer
@@ -69,6 +70,9 @@ class NodeState:
     """Sentences for `meshd status`, by what they are about: the keys are literals."""
     certified: list[Peer] = field(default_factory=list)
     """Peers whose certificate came in a handshake: records and routes are to follow."""
+
+    lost: Lost = field(default_factory=Lost)
+    """What of our certificate's another node holds."""
 
     def unix_time(self, now: float) -> float:
         """Seconds since 1970 at monotonic time `now`."""

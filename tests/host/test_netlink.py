@@ -8,7 +8,12 @@ from typing import Any, TypeVar
 
 import pytest
 
-from meshd.host.netlink import add_routes, configure_tun, remove_routes
+from meshd.host.netlink import (
+    add_routes,
+    configure_tun,
+    remove_routes,
+    replace_addresses,
+)
 from meshd.host.tun import Tun
 from meshd.node.errors import HostError
 from tests.host.namespaces import inside, namespace, needs_root, python, run
@@ -57,6 +62,20 @@ def test_configuring_again_changes_only_what_differs(ns: str) -> None:
     (link,) = json.loads(run("ip", "-n", ns, "-j", "link", "show", "t0"))
     assert (link["mtu"], link["txqlen"]) == (1400, 100)
     assert addresses_of(ns) == list(ADDRESSES)
+
+
+def test_an_address_gives_way_to_another_one_and_the_prefix_keeps_its_route(ns: str) -> None:
+    awaited(ns, configure_tun("t0", ADDRESSES, 1380))
+    moved = ("100.64.9.9/16", ADDRESSES[1])
+    assert awaited(ns, replace_addresses("t0", moved)) == []
+    assert sorted(addresses_of(ns)) == sorted(moved)
+    shown = json.loads(run("ip", "-n", ns, "-j", "route", "show", "dev", "t0"))
+    assert [(route["dst"], route["prefsrc"]) for route in shown] == [
+        ("100.64.0.0/16", "100.64.9.9")
+    ]
+    assert awaited(ns, replace_addresses("t0", moved)) == []
+    with pytest.raises(HostError, match="no interface t9"):
+        awaited(ns, replace_addresses("t9", moved))
 
 
 def test_configuring_is_quick(ns: str) -> None:
