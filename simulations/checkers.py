@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 from math import inf
 
+from gossip.config import GossipConfig
 from gossip.events import MemberDown, RecordChanged, SequenceChanged
 from gossip.ids import NodeId
 from simulations.cluster import Cluster, Host, Observer
 from simulations.injector import FaultInjector
 from simulations.machine import Seen, Send
+from simulations.nat import Endpoint
 
 EXAMPLES_MAX = 5
 
@@ -52,30 +52,46 @@ class Checker(Observer):
 
 
 class SequencesOnlyRise(Checker):
-    """A host never goes back to an older record, and only the subject makes newer ones."""
+    """A host never goes back to an older record, and only the subject makes newer ones.
+
+    A host that was started with less on its disk than it had may use a sequence again, until
+    others show it what it said before.
+    """
 
     name = "sequences only rise"
 
     def __init__(self, cluster: Cluster) -> None:
         super().__init__(cluster)
         self._issued: dict[NodeId, int] = {}
+        self._used: dict[NodeId, int] = {}  # in this life
+        self._forgetful: dict[NodeId, bool] = {}
         self._held: dict[tuple[int, NodeId, int], int] = {}
 
     def started(self, host: Host) -> None:
-        """A restarted host learns anew; what it issued stands."""
+        """A restarted host learns anew; what it issued stands, if its disk was not lost."""
+        if host.forgetful:
+            self._used[host.identity] = 0
+            self._forgetful[host.identity] = True
         for key in [key for key in self._held if key[0] == host.number]:
             del self._held[key]
 
     def saw(self, host: Host, seen: Seen) -> None:
         """Judge a new sequence of its own, or a record."""
         if isinstance(seen, SequenceChanged):
-            if seen.sequence <= self._issued.get(host.identity, 0):
-                self.violated(f"host {host.number} went back to its sequence {seen.sequence}")
-            self._issued[host.identity] = seen.sequence
+            identity, sequence = host.identity, seen.sequence
+            if sequence <= self._used.get(identity, 0):
+                self.violated(f"host {host.number} went back to its sequence {sequence}")
+            self._used[identity] = sequence
+            self._issued[identity] = max(sequence, self._issued.get(identity, 0))
         elif isinstance(seen, RecordChanged):
             record = seen.record
             key = (host.number, record.subject, record.kind)
-            if record.sequence <= self._held.get(key, 0):
+            subject = self.cluster.by_identity.get(record.subject)
+            if not host.honest or (subject is not None and not subject.honest):
+                return
+            held = self._held.get(key, 0)
+            again = record.sequence == held and record.subject in self._forgetful
+            if record.sequence <= held and not again:
                 self.violated(f"host {host.number} took an older record of {record.subject.hex()}")
             if record.sequence > self._issued.get(record.subject, 0):
                 self.violated(f"nobody issued {record.sequence} of {record.subject.hex()}")
@@ -103,6 +119,8 @@ class NobodyDiesWithoutCause(Checker):
         if not isinstance(seen, MemberDown) or seen.id not in self.cluster.by_identity:
             return
         other = self.cluster.by_identity[seen.id]
+        if not (host.honest and other.honest):
+            return
         calm = self.cluster.undisturbed_s(host, other) > self._grace_s
         if (
             calm
@@ -135,53 +153,40 @@ class NothingIsRefused(Checker):
 
     name = "nothing is refused"
 
-    def refused(self, host: Host, reason: str) -> None:
-        """Count a refusal."""
-        self.violated(f"host {host.number} refused a datagram: {reason}")
+    def __init__(self, cluster: Cluster) -> None:
+        super().__init__(cluster)
+        self._hosts = {host.endpoint: host for host in cluster.hosts}
+
+    def refused(self, host: Host, reason: str, source: Endpoint) -> None:
+        """Count a refusal; what adversaries send, and are sent, may be refused."""
+        sender = self._hosts.get(source)
+        if host.honest and (sender is None or sender.honest):
+            self.violated(f"host {host.number} refused a datagram: {reason}")
 
 
-class ViewsAgree(Checker):
-    """In the end, all who run see exactly each other alive, and hold the same records of them.
+class StaysBounded(Checker):
+    """No host sends without measure, whatever is done to it and by it.
 
-    A scenario that loses datagrams must stop that some time before its end: a refutation may be on
-    its way until then.
+    The bound is what answers to comparisons may take (`sync_rate`), and 200 messages a second for
+    all else: probes, answers to the probes of others, gossip rounds. It is judged over 10 s.
     """
 
-    name = "views agree"
+    name = "traffic is bounded"
+    window_s = 10.0
 
-    def finish(self) -> None:
-        """Compare what every machine says with the truth, and its records with the owners'."""
-        for text in self.disagreements():
-            self.violated(text)
+    def __init__(self, cluster: Cluster, config: GossipConfig) -> None:
+        super().__init__(cluster)
+        self.limit = int(self.window_s * (config.sync_rate + 200) * config.packet_size)
+        self._windows: dict[int, tuple[float, int]] = {}
 
-    def disagreements(self, limit: float = inf) -> list[str]:
-        """What is wrong now, in words; the first `limit` of it are enough."""
-        return list(islice(self._disagreements(), None if limit == inf else int(limit)))
-
-    def _disagreements(self) -> Iterator[str]:
-        running = {host.identity: host for host in self.cluster.running}
-        for host in running.values():
-            if host.machine is None:
-                continue
-            states = host.machine.states()
-            for identity, other in running.items():
-                if other is not host and states.get(identity) != "alive":
-                    state = states.get(identity, "unknown")
-                    yield f"host {host.number} sees host {other.number} as {state}"
-            for identity, state in states.items():
-                if state == "alive" and identity not in running:
-                    yield f"host {host.number} sees {identity.hex()} alive, which is not"
-        yield from _differing_records(running)
-
-
-def _differing_records(running: dict[NodeId, Host]) -> Iterator[str]:
-    truth: dict[tuple[NodeId, int], int] = {}
-    held = {h.number: h.machine.sequences() for h in running.values() if h.machine is not None}
-    for identity, host in running.items():
-        own = held[host.number]
-        truth.update({key: value for key, value in own.items() if key[0] == identity})
-    for number, sequences in held.items():
-        for key, sequence in truth.items():
-            if sequences.get(key) != sequence:
-                found = sequences.get(key)
-                yield f"host {number} holds {found}, not {sequence}, of {key[0].hex()}"
+    def sent(self, host: Host, send: Send) -> None:
+        """Look at what was sent since the last look, every 10 s."""
+        since, before = self._windows.setdefault(
+            host.number, (self.cluster.world.now, host.sent_bytes)
+        )
+        if self.cluster.world.now - since < self.window_s:
+            return
+        sent = host.sent_bytes - before
+        if host.honest and sent > self.limit:
+            self.violated(f"host {host.number} sent {sent} bytes within {self.window_s:g} s")
+        self._windows[host.number] = (self.cluster.world.now, host.sent_bytes)

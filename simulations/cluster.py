@@ -40,8 +40,8 @@ class Observer:
     def sent(self, host: Host, send: Send) -> None:
         """The machine of `host` sent a datagram."""
 
-    def refused(self, host: Host, reason: str) -> None:
-        """The machine of `host` refused a datagram."""
+    def refused(self, host: Host, reason: str, source: Endpoint) -> None:
+        """The machine of `host` refused a datagram that came from `source`."""
 
 
 MakeMachine = Callable[[Host], Machine]
@@ -59,7 +59,8 @@ class Cluster:
         self.by_identity = {host.identity: host for host in self.hosts}
         self.observers: list[Observer] = []
         self.disturbed_at = -inf
-        self._make = make
+        self.make = make
+        """Makes a host's machine at each boot; may be wrapped before that."""
         self._views = Views(self.by_identity, lambda host: network.side(host.endpoint[0]))
         self._known: list[Observer] = []
         self._told_of_sends: list[Observer] = []
@@ -82,7 +83,7 @@ class Cluster:
         """Boot a host that knows `seeds`, and what its disk holds."""
         host.boots += 1
         host.backup = host.disk.copy()
-        host.machine = self._make(host)
+        host.machine = self.make(host)
         self.network.attach(host.endpoint[0], partial(self._arrived, host))
         self._disturb(host, "start", host.boots)
         self._views.started(host)
@@ -240,7 +241,7 @@ class Cluster:
             host.machine.receive(payload, source, host.local(self.world.now))
         except Refused as refusal:
             for observer in self.observers:
-                observer.refused(host, str(refusal))
+                observer.refused(host, str(refusal), source)
         self._pump(host)
 
     def _stop(self, host: Host) -> None:

@@ -73,7 +73,7 @@ class Gossiper:
         """For scenarios: whatever it is asked to say comes out of `Cluster.act`."""
         self._number = number
         self._identity = identity
-        self._directory = directory
+        self.directory = directory
         self._disk = disk
         self._endpoint = endpoint or directory.endpoint_of[identity]
         self._found: dict[NodeId, Endpoint] = {}
@@ -88,11 +88,11 @@ class Gossiper:
         """Restore what the disk holds, publish a MEMBER record and join."""
         self.protocol.restore([decode(record) for record in self._disk.records], now)
         self.protocol.publish(RecordKind.MEMBER, self._body(), now)
-        self.protocol.join([self._directory.identities[seed] for seed in seeds], now)
+        self.protocol.join([self.directory.identities[seed] for seed in seeds], now)
 
     def receive(self, payload: bytes, source: Endpoint, now: float) -> None:
         """A gossip message. Raises `Refused` for what gossip refuses."""
-        directory = self._directory
+        directory = self.directory
         sender = directory.node_at.get(source)
         if sender is None:
             return  # it has left that address since: no session is there any more
@@ -114,7 +114,7 @@ class Gossiper:
     def drain(self) -> list[Send | Seen]:
         """Gossip's outputs, its messages addressed to endpoints."""
         outputs = self.protocol.drain()
-        if self._directory.moved:
+        if self.directory.moved:
             self._follow(outputs)
         drained: list[Send | Seen] = []
         for output in outputs:
@@ -132,7 +132,7 @@ class Gossiper:
 
     def moved(self, endpoint: Endpoint, now: float) -> None:
         """Say in a new MEMBER record where this host is now."""
-        self._directory.move(self._identity, self._endpoint, endpoint)
+        self.directory.move(self._identity, self._endpoint, endpoint)
         self._endpoint = endpoint
         self.protocol.publish(RecordKind.MEMBER, self._body(), now)
 
@@ -155,7 +155,7 @@ class Gossiper:
         return f"{address} {port}".encode().ljust(BODY_SIZE)
 
     def _place(self, node: NodeId) -> Endpoint:
-        return self._found.get(node) or self._directory.endpoint_of[node]
+        return self._found.get(node) or self.directory.endpoint_of[node]
 
     def _follow(self, outputs: Iterable[object]) -> None:
         """A new MEMBER record of one who has moved says where it is."""
@@ -163,7 +163,7 @@ class Gossiper:
             if not isinstance(output, RecordChanged) or output.record.withdrawn:
                 continue
             record = output.record
-            if record.kind == RecordKind.MEMBER and record.subject in self._directory.moved:
+            if record.kind == RecordKind.MEMBER and record.subject in self.directory.moved:
                 self._found[record.subject] = _endpoint(record)
 
 

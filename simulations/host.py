@@ -20,6 +20,8 @@ class Host:
     identity: NodeId
     endpoint: Endpoint
     nat: Nat | None = None
+    honest: bool = True
+    """Whether it runs what it should; what others do or see is not judged."""
     disk: Disk = field(default_factory=Disk)
     backup: Disk = field(default_factory=Disk)
     """The disk as it was at the last boot, or at the last `Cluster.back_up`."""

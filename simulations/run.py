@@ -8,6 +8,8 @@ from math import inf, log10
 from typing import TextIO, TypeAlias
 
 from gossip.config import GossipConfig
+from simulations.adversaries import Adversary
+from simulations.agreement import ViewsAgree
 from simulations.checkers import (
     Check,
     Checker,
@@ -15,7 +17,7 @@ from simulations.checkers import (
     NobodyDiesWithoutCause,
     NothingIsRefused,
     SequencesOnlyRise,
-    ViewsAgree,
+    StaysBounded,
 )
 from simulations.cluster import Cluster, Host, SimulationError
 from simulations.gossiper import gossip_cluster
@@ -172,7 +174,7 @@ class Run:
         self.expect(name, agreed, detail)
 
     def heal(self, limit_s: float = RECOVERY_LIMIT_S) -> None:
-        """The liveness phase: end all faults and losses; all who run must soon agree on all.
+        """The liveness phase: end all faults, losses and attacks; all who run must soon agree on all.
 
         What the plan calls final stays as it is (TigerBeetle's VOPR: random healing hides a
         livelock, so here all faults end at once, and progress is demanded).
@@ -180,6 +182,9 @@ class Run:
         self._healed, self.stage = True, "all recover"
         calm = replace(self.network.conditions, loss=0.0, duplicate=0.0, reorder=0.0)
         self.injector.heal()
+        for host in self.hosts:
+            if isinstance(host.machine, Adversary):
+                host.machine.resting = True
         self.network.conditions = calm
         begun, deadline = self.world.now, self.world.now + limit_s
         wrong = inf
@@ -234,6 +239,7 @@ class Run:
             SequencesOnlyRise(self.cluster),
             MessagesFit(self.cluster),
             NothingIsRefused(self.cluster),
+            StaysBounded(self.cluster, self.config),
             self.views,
         ]
         lossy = any(fault.kind == "lossy" for fault in self.plan.values())

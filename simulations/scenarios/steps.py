@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
+from gossip.records import Record, RecordKind
+from simulations.adversaries import Adversary
 from simulations.cluster import Host
+from simulations.gossiper import Gossiper
+from simulations.routing import Grants, Routers
 from simulations.run import Run
 
 BOOT_SPREAD_S = 1.0
@@ -49,3 +53,42 @@ def shuffled(run: Run) -> tuple[int, ...]:
 def chosen(run: Run, numbers: tuple[int, ...]) -> list[Host]:
     """The hosts with these numbers."""
     return [run.hosts[number] for number in numbers]
+
+
+def gossiper(host: Host) -> Gossiper:
+    """The machine of a host that runs gossip alone, an adversary's too."""
+    machine = host.machine
+    if isinstance(machine, Adversary):
+        machine = machine.inner
+    if not isinstance(machine, Gossiper):
+        raise TypeError(f"host {host.number} runs no gossip of its own")
+    return machine
+
+
+def network_of(host: Host) -> str:
+    """The prefix that is this host's to offer."""
+    return f"10.{host.number >> 8}.{host.number & 255}.0/24"
+
+
+def judge_routes(run: Run, grants: Grants) -> Routers:
+    """Let every host install routes, within these grants, and judge what it has."""
+    routers = Routers(run.cluster, grants)
+    run.cluster.observers.append(routers)
+    run.checkers.append(routers)
+    return routers
+
+
+def offer_routes(run: Run, grants: Grants) -> None:
+    """Every honest host publishes what it was granted."""
+    for number, prefixes in grants.items():
+        host = run.hosts[number]
+        if host.honest and host.machine is not None:
+            publish(run, host, RecordKind.ROUTES, " ".join(prefixes).encode())
+
+
+def publish(run: Run, host: Host, kind: int, body: bytes) -> Record:
+    """Let a host publish a record of its own."""
+    made: list[Record] = []
+    protocol = gossiper(host).protocol
+    run.cluster.act(host, lambda now: made.append(protocol.publish(kind, body, now)))
+    return made[0]

@@ -5,6 +5,7 @@ import pytest
 from gossip.events import MemberDown, MemberUp
 from simulations.cluster import Cluster, Host, Observer, SimulationError
 from simulations.machine import Seen, Send
+from simulations.nat import Endpoint
 from tests.simulations.toy import toy, toy_cluster
 
 
@@ -23,7 +24,7 @@ class Log(Observer):
     def sent(self, host: Host, send: Send) -> None:
         self.lines.append(f"{host.number} sent {send.payload!r}")
 
-    def refused(self, host: Host, reason: str) -> None:
+    def refused(self, host: Host, reason: str, source: Endpoint) -> None:
         self.lines.append(f"{host.number} refused {reason}")
 
 

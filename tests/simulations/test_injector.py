@@ -77,6 +77,32 @@ def test_a_mute_host_hears_but_is_not_heard(cluster: Cluster) -> None:
     assert cluster.network.counters["partitioned"] == before + 1
 
 
+def test_processes_clocks_links_and_addresses_suffer_for_as_long_as_it_lasts(
+    cluster: Cluster,
+) -> None:
+    old = cluster.hosts[1].endpoint
+    kinds = [Fault(kind, (1,), lasts=5.0, value=0.5) for kind in ("pause", "hold", "slow", "lossy")]
+    more = [Fault("jump", (1,), value=9.0), Fault("drift", (1,), lasts=5.0, value=0.5)]
+    injector_of(cluster, *kinds, Fault("pause", (1, 2), lasts=7.0), *more, Fault("move", (1,)))
+    host, other = cluster.hosts[1:3]
+    assert sorted(host.troubles) == ["held", "lossy", "paused", "slow"]
+    assert host.endpoint != old
+    before = host.local(cluster.world.now) - cluster.world.now
+    assert before == 9.0
+    cluster.world.run_for(6.0)
+    assert (sorted(host.troubles), sorted(other.troubles)) == (["paused"], ["paused"])
+    assert host.local(cluster.world.now) - cluster.world.now == pytest.approx(9.0 + 2.5)
+    cluster.world.run_for(2.0)
+    assert not host.troubles
+    assert not other.troubles
+
+
+@pytest.mark.parametrize(("kind", "kept"), [("crash", 1), ("crash-lost", 0), ("crash-old", 0)])
+def test_a_crash_leaves_the_disk_as_its_kind_says(cluster: Cluster, kind: str, kept: int) -> None:
+    injector_of(cluster, Fault(kind, (1,)))
+    assert len(cluster.hosts[1].disk.records) == kept
+
+
 def test_the_worst_loss_in_force_counts(cluster: Cluster) -> None:
     faults = Fault("lossy", value=0.5, lasts=9.0), Fault("lossy", value=0.2, at=1.0)
     injector_of(cluster, *faults)

@@ -107,6 +107,6 @@ def test_a_node_that_leaves_tells_its_peers_at_once() -> None:
 def test_a_machine_that_was_not_started_has_no_node() -> None:
     meshed = started(1)
     host = meshed.hosts[0]
-    unstarted = meshed._make(host)
+    unstarted = meshed.make(host)
     with pytest.raises(ValueError, match="not been started"):
         unstarted.next_wakeup()

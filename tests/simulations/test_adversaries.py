@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+
+from gossip import messages
+from gossip.config import GossipConfig
+from gossip.errors import GossipError
+from simulations.adversaries import (
+    Accuser,
+    Adversary,
+    Babbler,
+    Equivocator,
+    Forger,
+    Jumper,
+    MakeAdversary,
+    Replayer,
+    corrupt,
+)
+from simulations.cluster import Cluster
+from simulations.conditions import Conditions
+from simulations.gossiper import gossip_cluster
+from simulations.machine import Send
+from simulations.network import Network
+from simulations.world import World
+
+
+def attacked(make: MakeAdversary, seconds: float = 20.0) -> tuple[Cluster, Adversary]:
+    """Five hosts, the last one an adversary, after some time."""
+    world = World(3)
+    cluster = gossip_cluster(world, Network(world, Conditions()), 5, GossipConfig.lan())
+    corrupt(cluster, make, [4])
+    for host in cluster.hosts:
+        cluster.start(host, cluster.hosts[:1] if host.number else [])
+    world.run_for(seconds)
+    machine = cluster.hosts[4].machine
+    assert isinstance(machine, Adversary)
+    return cluster, machine
+
+
+def attack_of(make: MakeAdversary) -> list[bytes]:
+    """The payloads of one attack."""
+    cluster, machine = attacked(make)
+    machine.attack(cluster.world.now)
+    return [output.payload for output in machine._evil if isinstance(output, Send)]
+
+
+def test_only_those_who_are_corrupted_are_not_honest_and_they_attack_each_second() -> None:
+    cluster, machine = attacked(Accuser)
+    assert [host.honest for host in cluster.hosts] == [True] * 4 + [False]
+    assert 15 * 4 <= machine.harm <= 21 * 4
+    assert not isinstance(cluster.hosts[0].machine, Adversary)
+
+
+def test_an_adversary_is_a_member_as_any_other() -> None:
+    cluster, machine = attacked(Adversary)
+    assert cluster.agreed()
+    assert machine.harm == 0
+    assert set(machine.states().values()) == {"alive"}
+    assert machine.sequences().keys() == {(host.identity, 0) for host in cluster.hosts}
+    assert len(machine.records()) == 5
+    assert not machine.is_partial
+    machine.leave(cluster.world.now)
+    assert machine.drain()
+
+
+def test_a_replay_is_what_was_sent_to_the_adversary() -> None:
+    heard: list[bytes] = []
+
+    class Listener(Replayer):
+        def overhear(self, payload: bytes, source: tuple[str, int]) -> None:
+            heard.append(payload)
+            super().overhear(payload, source)
+
+    assert set(attack_of(Listener)) <= set(heard)
+
+
+@pytest.mark.parametrize("make", [Forger, Jumper, Equivocator, Accuser])
+def test_an_attack_is_well_formed_so_that_only_its_meaning_is_wrong(make: MakeAdversary) -> None:
+    payloads = attack_of(make)
+    assert payloads
+    assert all(messages.decode(payload).items for payload in payloads)
+
+
+def test_babble_is_mostly_no_message() -> None:
+    malformed = 0
+    for payload in attack_of(lambda inner, n, d, rng: Babbler(inner, n, d, Random(5))):
+        try:
+            messages.decode(payload)
+        except GossipError:
+            malformed += 1
+    assert malformed >= 2
