@@ -54,7 +54,8 @@ class Issuer:
         if "issuer" in grants.roles and self.root_key is None:
             raise LocalError(
                 "only a node with root.key can invite an issuer: put root.key back into the "
-                "certificates directory and restart meshd, or invite from the node that made the mesh"
+                "certificates directory and restart meshd, or invite from the node that made "
+                "the mesh"
             )
         return grants
 
