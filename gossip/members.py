@@ -31,6 +31,8 @@ from gossip.records import Record
 class MemberState(Enum):
     """What this node takes another to be."""
 
+    __hash__ = object.__hash__  # Enum's own hashes the name, in Python
+
     ALIVE = "alive"
     SUSPECT = "suspect"
     DEAD = "dead"

@@ -16,6 +16,7 @@ seconds), choices come from the `Random` that is handed in: equal inputs give eq
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 from random import Random
 from typing import Final
 
@@ -235,6 +236,11 @@ class GossipProtocol:
         """When to call `handle_timer` next; ask again after every input."""
         following = self._core.timers.next()
         return None if following is None else Wakeup(following[0], following[1].value)
+
+    def next_deadline(self) -> float:
+        """The time alone, infinity for never: cheaper, for callers with thousands of nodes."""
+        following = self._core.timers.next()
+        return inf if following is None else following[0]
 
     def drain(self) -> list[Output]:
         """What is to be done, in order; each value comes out once."""

@@ -229,16 +229,17 @@ class Cluster:
     # The pump
 
     def _arrived(self, host: Host, payload: bytes, source: Endpoint) -> None:
-        if host.process is None:
-            self._receive(host, payload, source)
-        else:
+        if host.process is not None:
             host.process.receive(payload, source)
+        else:
+            self._receive(host, payload, source)
 
     def _receive(self, host: Host, payload: bytes, source: Endpoint) -> None:
         if host.machine is None:
             return
         try:
-            host.machine.receive(payload, source, host.local(self.world.now))
+            now = self.world.now
+            host.machine.receive(payload, source, now if host.clock is None else host.local(now))
         except Refused as refusal:
             for observer in self.observers:
                 observer.refused(host, str(refusal), source)
@@ -264,17 +265,16 @@ class Cluster:
                 self._send(host, output)
             else:
                 self._see(host, output)
-        self._arm(host, machine)
-
-    def _arm(self, host: Host, machine: Machine) -> None:
-        """Set the timer, if it is to come earlier; a later one is found when the earlier comes."""
-        wakeup = machine.next_wakeup()
-        if wakeup is None:
-            return
-        at = wakeup.at if host.clock is None else host.clock.world(wakeup.at)
+        at = machine.next_deadline()
+        if host.clock is not None:
+            at = host.clock.world(at)
         if at < host.timer_at:
-            host.timer_at = at = max(at, self.world.now)
-            self.world.post(at, self._timer, host, at)
+            self._arm(host, at)
+
+    def _arm(self, host: Host, at: float) -> None:
+        """Set the timer to an earlier time; a later one is found when the earlier comes."""
+        host.timer_at = at = max(at, self.world.now)
+        self.world.post(at, self._timer, host, at)
 
     def _timer(self, host: Host, at: float) -> None:
         """A time that was set has come; what it was set for may have moved to later meanwhile."""
@@ -290,19 +290,24 @@ class Cluster:
         machine = host.machine
         if machine is None:
             return
-        wakeup = machine.next_wakeup()
-        if wakeup is None or host.world(wakeup.at) > self.world.now:
-            self._arm(host, machine)
+        due, now = machine.next_deadline(), self.world.now
+        at = due if host.clock is None else host.clock.world(due)
+        if at > now:
+            if at < inf:
+                self._arm(host, at)
             return
-        # Where a clock drifts, the way there and back may round to just before what is due.
-        now = self.world.now if host.clock is None else max(wakeup.at, host.local(self.world.now))
+        wakeup = machine.next_wakeup()
+        reason = wakeup.reason if wakeup is not None else ""
+        self.world.trace.line(f"{now:.9f} timer {host.number} {reason}\n")
         host.turns = host.turns + 1 if host.turn_at == now else 1
         host.turn_at = now
         if host.turns > TURNS_PER_INSTANT_MAX:
             raise SimulationError(
-                f"at {now:.3f} s host {host.number} asks for ever to be woken: {wakeup.reason}"
+                f"at {now:.3f} s host {host.number} asks for ever to be woken: {reason}"
             )
-        self.world.trace.line(f"{self.world.now:.9f} timer {host.number} {wakeup.reason}\n")
+        if host.clock is not None:
+            # The way to the world's time and back may round to just before what is due.
+            now = max(due, host.clock.local(now))
         machine.handle_timer(now)
         self._pump(host)
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 from bisect import bisect
 from dataclasses import dataclass
 from itertools import accumulate
-from math import acos, cos, radians, sin
+from math import acos, copysign, cos, radians, sin
 from random import Random
 from statistics import median
 
@@ -84,7 +84,7 @@ class Geography:
     def delay(self, one: Place, other: Place) -> float:
         """Seconds from one site to another, or back."""
         cosine = one.x * other.x + one.y * other.y + one.z * other.z
-        arc = acos(min(1.0, max(-1.0, cosine)))
+        arc = acos(cosine) if -1.0 < cosine < 1.0 else acos(copysign(1.0, cosine))
         chance = pair_bits(one.number, other.number)
         delay = arc * _ARC_S + (one.height_s + other.height_s)
         if chance & 0xFFFF < self._detours:

@@ -22,7 +22,7 @@ class Send(NamedTuple):
 
 
 Seen: TypeAlias = Output
-"""What a machine noticed: gossip's own events, whichever program runs on it (never `SendMessage`)."""
+"""What a machine noticed: gossip's own events, whichever program runs; no `SendMessage`."""
 
 
 class Refused(Exception):
@@ -65,6 +65,9 @@ class Machine(Protocol):
 
     def next_wakeup(self) -> Wakeup | None:
         """When to call `handle_timer`, and why."""
+
+    def next_deadline(self) -> float:
+        """When to call `handle_timer`; infinity for never. Asked after every input."""
 
     def drain(self) -> list[Send | Seen]:
         """What to do and what was noticed, in order."""

@@ -195,13 +195,14 @@ class Network:
             delay = queued + self._delay(home, site) + draw() * conditions.jitter_s
             if conditions.reorder and draw() < conditions.reorder:
                 delay += draw() * conditions.reorder_s
-            world.post(world.now + delay, self._arrive, site, source, destination, payload)
+            if site.nat is None:
+                world.post(world.now + delay, self._deliver, source, destination, payload)
+            else:
+                nat = site.nat
+                world.post(world.now + delay, self._translate, nat, source, destination, payload)
 
-    def _arrive(self, site: _Site, source: Endpoint, destination: Endpoint, payload: bytes) -> None:
-        if site.nat is None:
-            self._deliver(source, destination, payload)
-            return
-        inside = site.nat.inbound(source, destination[1], self._world.now)
+    def _translate(self, nat: Nat, source: Endpoint, destination: Endpoint, payload: bytes) -> None:
+        inside = nat.inbound(source, destination[1], self._world.now)
         if inside is None:
             self._drop("nat", source, destination)
         else:

@@ -7,6 +7,7 @@ NAT, one is behind a cone NAT of its own, and two behind symmetric ones.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import inf
 from random import Random
 
 from gossip.config import GossipConfig
@@ -121,6 +122,11 @@ class WholeNode:
     def next_wakeup(self) -> Wakeup | None:
         """When the node wants to be called."""
         return self.node.next_wakeup()
+
+    def next_deadline(self) -> float:
+        """The same, without the reason."""
+        wakeup = self.node.next_wakeup()
+        return inf if wakeup is None else wakeup.at
 
     def drain(self) -> list[Send | Seen]:
         """The node's datagrams, and what it noticed of others."""

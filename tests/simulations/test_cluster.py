@@ -146,3 +146,152 @@ def test_a_host_that_starts_behind_a_cut_is_not_expected_beyond_it() -> None:
     cluster.start(c, [])
     assert cluster.expected(a) == [c]
     assert cluster.expected(b) == []
+
+
+def settled(count: int) -> Cluster:
+    """Hosts that all see each other, with nothing on its way."""
+    cluster = started(count)
+    cluster.world.run_for(0.5)
+    assert cluster.agreed()
+    return cluster
+
+
+def test_a_paused_host_does_nothing_and_then_everything_late() -> None:
+    cluster = settled(2)
+    one, other = cluster.hosts
+    cluster.pause(other)
+    sent, ticks = other.sent, len(toy(other).times)
+    cluster.network.send(one.endpoint, other.endpoint, b"bye")
+    cluster.world.run_for(5.5)
+    assert (other.sent, len(toy(other).times)) == (sent, ticks)
+    assert toy(other).known[one.identity] == "alive"
+    assert cluster.undisturbed_s(one, other) == 0.0
+    resumed_at = cluster.world.now
+    cluster.resume(other)
+    assert toy(other).known[one.identity] == "alive"  # greeted after the goodbye
+    assert toy(other).times[ticks:] == [resumed_at]
+    assert other.process is None
+    cluster.world.run_for(2.0)
+    assert cluster.undisturbed_s(one, other) == pytest.approx(2.0)
+
+
+def test_a_held_host_is_on_time_but_nothing_leaves_or_reaches_it() -> None:
+    cluster = settled(2)
+    other = cluster.hosts[1]
+    cluster.hold(other)
+    arrived, ticks = cluster.network.counters["delivered"], len(toy(other).times)
+    cluster.world.run_for(5.0)
+    assert len(toy(other).times) == ticks + 5
+    from_one = cluster.network.counters["delivered"] - arrived
+    assert from_one == 5
+    cluster.release(other)
+    cluster.world.run_for(0.5)
+    assert cluster.network.counters["delivered"] - arrived >= from_one + 5
+
+
+def test_a_slow_host_answers_late() -> None:
+    cluster = toy_cluster(2)
+    one, other = cluster.hosts
+    cluster.start(one, [other])
+    cluster.start(other, [])
+    cluster.slow(other, 6000)  # 0.3 s for each input
+    cluster.world.run_for(0.2)
+    assert toy(one).known == {}
+    cluster.world.run_for(0.7)
+    assert toy(one).known == {other.identity: "alive"}
+    cluster.slow(other, 0)
+    assert not other.troubles
+
+
+def test_a_skewed_clock_is_what_the_machine_goes_by() -> None:
+    cluster = settled(2)
+    host = cluster.hosts[0]
+    cluster.skew(host, jump_s=10.0, drift=1.0)
+    begun = cluster.world.now
+    cluster.world.run_for(3.0)
+    ticks = [at for at in toy(host).times if at >= host.local(begun)]
+    assert len(ticks) == pytest.approx(7, abs=1)
+    assert host.local(cluster.world.now) == pytest.approx(begun + 10.0 + 6.0)
+    with pytest.raises(ValueError, match="monotonic"):
+        cluster.skew(host, jump_s=-1.0)
+
+
+def test_a_disk_is_kept_lost_or_old() -> None:
+    cluster = settled(2)
+    host = cluster.hosts[0]
+    cluster.crash(host)
+    cluster.start(host, [])
+    assert (host.disk.sequence, host.backup.sequence) == (2, 1)
+    cluster.crash(host, "old")
+    assert (host.disk.sequence, host.forgetful) == (1, True)
+    cluster.start(host, [])
+    cluster.back_up(host)
+    cluster.crash(host, "lost")
+    assert (host.disk.sequence, host.disk.records) == (0, ())
+    assert (host.backup.sequence, host.backup.records) == (2, (b"a record",))
+    with pytest.raises(ValueError, match="kept, lost or old"):
+        cluster.crash(host, "eaten")
+    cluster.start(host, [])
+    cluster.crash(host)
+    assert not host.forgetful
+
+
+def test_a_moved_host_is_told_and_reached_at_its_new_place_only() -> None:
+    cluster = settled(2)
+    one, other = cluster.hosts
+    old, new = other.endpoint, ("10.0.9.9", 443)
+    cluster.move(other, new)
+    assert toy(other).places == [new]
+    nobody = cluster.network.counters["nobody"]
+    cluster.network.send(one.endpoint, old, b"bye")
+    cluster.network.send(one.endpoint, new, b"bye")
+    cluster.world.run_for(0.1)
+    assert cluster.network.counters["nobody"] == nobody + 1
+    assert toy(other).known[one.identity] == "left"
+
+
+def test_without_its_cable_a_host_should_be_alone_until_it_is_back() -> None:
+    cluster = settled(3)
+    host = cluster.hosts[0]
+    cluster.plug(host, False)
+    assert cluster.wrong == 4
+    assert not cluster.reachable(host, cluster.hosts[1])
+    cluster.plug(host, True)
+    assert cluster.wrong == 0
+    assert cluster.reachable(host, cluster.hosts[1])
+
+
+def test_an_impaired_host_loses_what_it_sends_and_is_sent() -> None:
+    cluster = settled(3)
+    cluster.impair(cluster.hosts[0], 0.8)
+    cluster.world.run_for(300.0)
+    share = cluster.network.counters["lost"] / 1200  # of the six ways, four are its
+    assert share == pytest.approx(0.8, abs=0.1)
+    assert cluster.undisturbed_s(cluster.hosts[0]) == 0.0
+    cluster.impair(cluster.hosts[0], 0.0)
+    assert not cluster.hosts[0].troubles
+
+
+def test_a_block_is_one_way_and_changes_nobodys_duty_to_see() -> None:
+    cluster = settled(3)
+    a, b, c = cluster.hosts
+    cluster.block([a], [b, c])
+    assert cluster.wrong == 0
+    assert not cluster.reachable(a, b)
+    assert cluster.undisturbed_s(a) == 0.0
+    before = cluster.network.counters["partitioned"]
+    cluster.world.run_for(3.0)
+    assert cluster.network.counters["partitioned"] == before + 6
+    cluster.heal()
+    assert cluster.reachable(a, b)
+
+
+def test_a_crash_ends_what_a_process_suffered() -> None:
+    cluster = settled(2)
+    host = cluster.hosts[0]
+    cluster.pause(host)
+    cluster.world.run_for(2.0)
+    cluster.crash(host)
+    assert (host.process, host.troubles) == (None, set())
+    cluster.start(host, [cluster.hosts[1]])
+    assert cluster.world.run_until(cluster.agreed, cluster.world.now + 2.0)

@@ -71,3 +71,20 @@ def test_a_restarted_router_forgets() -> None:
 def test_an_open_site_has_no_translator() -> None:
     with pytest.raises(ValueError, match="open"):
         nat(NatKind.OPEN)
+
+
+@pytest.mark.parametrize(
+    ("kind", "stranger", "other_port"),
+    [
+        (NatKind.FULL_CONE, True, True),
+        (NatKind.ADDRESS_RESTRICTED, False, True),
+        (NatKind.PORT_RESTRICTED, False, False),
+    ],
+)
+def test_cones_differ_in_whom_they_let_in(kind: NatKind, stranger: bool, other_port: bool) -> None:
+    translator = nat(kind)
+    _, port = translator.outbound(INSIDE, ANN, 0.0)
+    assert translator.inbound(ANN, port, 1.0) == INSIDE
+    assert (translator.inbound(BOB, port, 1.0) == INSIDE) is stranger
+    assert (translator.inbound((ANN[0], 444), port, 1.0) == INSIDE) is other_port
+    assert translator.inbound((ANN[0], 444), port, 200.0) is None

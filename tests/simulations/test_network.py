@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
+from statistics import median
 
 import pytest
 
+from simulations.conditions import Bursts
 from simulations.nat import Endpoint, Nat, NatKind
 from simulations.network import Conditions, Network
 from simulations.world import World
@@ -157,3 +160,89 @@ def test_one_seed_is_one_story_and_another_seed_another() -> None:
 
     assert digest(3) == digest(3)
     assert digest(3) != digest(4)
+
+
+def test_the_world_gives_the_round_trip_that_was_asked_for() -> None:
+    lab = Lab(replace(CALM, rtt_p50_s=0.080))
+    addresses = [f"192.0.2.{number}" for number in range(100)]
+    for address in addresses:
+        lab.network.place(address)
+    rtts = [lab.network.rtt(one, other) for one in addresses for other in addresses if one < other]
+    assert median(rtts) == pytest.approx(0.080, rel=0.15)
+    lab.send(ANN, BOB)
+    assert lab.got[0][0] == pytest.approx(lab.network.rtt(ANN[0], BOB[0]) / 2)
+
+
+def test_conditions_that_change_keep_sites_in_their_places() -> None:
+    lab = Lab(replace(CALM, rtt_p50_s=0.080))
+    before = lab.network.rtt(ANN[0], BOB[0])
+    lab.network.conditions = CALM
+    assert lab.network.rtt(ANN[0], BOB[0]) == 0.020
+    lab.network.conditions = replace(CALM, rtt_p50_s=0.080, loss=0.5)
+    assert lab.network.rtt(ANN[0], BOB[0]) == before
+
+
+def test_bursts_lose_their_share_in_a_row() -> None:
+    lab = Lab(replace(CALM, bursts=Bursts(share=0.2, mean_s=2.0)))
+    fates: list[bool] = []
+    for _ in range(20_000):
+        lost = lab.network.counters["lost"]
+        lab.network.send(ANN, BOB, b"x")
+        lab.world.run_for(0.05)
+        fates.append(lab.network.counters["lost"] > lost)
+    assert sum(fates) / len(fates) == pytest.approx(0.2, abs=0.06)
+    bursts = sum(now and not before for before, now in pairwise(fates))
+    assert sum(fates) / bursts * 0.05 == pytest.approx(2.0, rel=0.4)
+
+
+def test_an_uplink_queues_what_it_cannot_send_at_once_and_drops_its_tail() -> None:
+    lab = Lab(replace(CALM, uplink_bps=8_000.0, queue_bytes=3_000))
+    for _ in range(5):
+        lab.network.send(ANN, BOB, bytes(972))
+    lab.world.run_for(10.0)
+    assert [now for now, *_ in lab.got] == pytest.approx([1.010, 2.010, 3.010])
+    assert lab.network.counters["queue-full"] == 2
+
+
+def test_a_narrow_path_drops_what_it_cannot_carry() -> None:
+    lab = Lab(replace(CALM, narrow=1.0, narrow_mtu=1280))
+    lab.send(ANN, BOB, bytes(1252))
+    lab.send(ANN, BOB, bytes(1253))
+    assert lab.network.counters == {"delivered": 1, "too-big": 1}
+
+
+def test_a_share_of_paths_is_narrow() -> None:
+    lab = Lab(replace(CALM, narrow=0.3))
+    for number in range(400):
+        address = f"192.0.{number >> 8}.{number & 255}"
+        lab.network.place(address)
+        lab.network.send(ANN, (address, 443), bytes(1400))
+    assert lab.network.counters["too-big"] == pytest.approx(120, abs=30)
+
+
+def test_a_sealed_message_counts_with_its_seal() -> None:
+    lab = Lab()
+    lab.network.send(ANN, BOB, bytes(1400), overhead=100)
+    lab.network.send(ANN, BOB, bytes(1401), overhead=100)
+    lab.world.run_for(1.0)
+    assert lab.network.counters == {"delivered": 1, "too-big": 1}
+
+
+def test_an_impaired_site_loses_in_both_directions() -> None:
+    lab = Lab()
+    lab.network.impair(BOB[0], 0.8)
+    for _ in range(500):
+        lab.network.send(ANN, BOB, b"x")
+        lab.network.send(BOB, ANN, b"x")
+    assert lab.network.counters["lost"] == pytest.approx(800, abs=60)
+
+
+def test_nothing_leaves_or_arrives_without_the_cable() -> None:
+    lab = Lab()
+    lab.network.plug(BOB[0], False)
+    lab.send(ANN, BOB)
+    lab.send(BOB, ANN)
+    assert lab.network.side(BOB[0]) != lab.network.side(ANN[0])
+    lab.network.plug(BOB[0], True)
+    lab.send(ANN, BOB)
+    assert lab.network.counters == {"partitioned": 2, "delivered": 1}

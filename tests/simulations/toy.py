@@ -64,6 +64,9 @@ class Toy:
     def next_wakeup(self) -> Wakeup | None:
         return None if self.due is None else Wakeup(self.due, "greet")
 
+    def next_deadline(self) -> float:
+        return float("inf") if self.due is None else self.due
+
     def drain(self) -> list[Send | Seen]:
         outputs, self.outputs = self.outputs, []
         return outputs
