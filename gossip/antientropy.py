@@ -15,7 +15,7 @@ from gossip import messages
 from gossip.core import Core
 from gossip.ids import NodeId
 from gossip.items import MAX_ITEMS, encode_item
-from gossip.messages import BUCKETS, Buckets, Entries, Entry, Ping, Records, Want
+from gossip.messages import BUCKETS, Ack, Buckets, Entries, Entry, Ping, Records, Want
 from gossip.records import Record, RecordKind
 from gossip.store import bucket_range
 from gossip.timers import Timer
@@ -47,13 +47,16 @@ class Synchroniser:
         self._joining_until = now + 30 * self._core.config.sync_join_interval
         self._core.timers.schedule(Timer.SYNC, now + self._core.config.sync_join_interval)
 
-    def on_digest(self, digest: int, sender: NodeId, now: float) -> None:
+    def on_digest(self, ack: Ack, sender: NodeId, now: float) -> None:
         """The digest that came with an ACK."""
         core = self._core
-        if digest == core.store.digest:
+        if core.partial and not ack.only_global:
+            return  # its sender does not know yet that we hold less
+        if ack.digest == (core.store.global_digest if ack.only_global else core.store.digest):
             self.joining = False
             self._interval = core.config.sync_interval
-            self._agree()
+            if core.partial or not ack.only_global:
+                self._agree()
             return
         settled = not len(core.news) or now >= self._next_at + 2 * core.config.sync_interval
         if now >= self._next_at and settled:
@@ -79,21 +82,31 @@ class Synchroniser:
         core.counters.syncs += 1
         own = core.store.get(core.identity, RecordKind.MEMBER)
         core.send(node, Ping(0), [core.record_item(own)] if own is not None else [])
-        core.send(node, Buckets(core.store.hashes()))
+        self._show(node)
+
+    def _show(self, node: NodeId) -> None:
+        """Send our hashes, of what both sides keep."""
+        core = self._core
+        peer = core.members.get(node)
+        only_global = core.partial or (peer is not None and peer.partial)
+        core.send(node, Buckets(core.store.hashes(only_global), only_global))
 
     def on_buckets(self, buckets: Buckets, sender: NodeId, now: float) -> None:
         """List what we hold where the sender holds something else."""
-        store = self._core.store
-        ours = store.hashes()
+        store, only_global = self._core.store, buckets.only_global
+        if self._core.partial and not only_global:
+            self._show(sender)
+            return
+        ours = store.hashes(only_global)
         differing = [i for i in range(BUCKETS) if ours[i] != buckets.hashes[i]]
         if not differing:
             return
         turn = self._core.rng.randrange(len(differing))
         budget = self._core.config.sync_burst
         for bucket in differing[turn:] + differing[:turn]:
-            held = store.offered(*bucket_range(bucket, bucket))
+            held = store.offered(*bucket_range(bucket, bucket), only_global)
             if buckets.hashes[bucket]:
-                budget -= self._list(bucket, held, sender, budget, now)
+                budget -= self._list(bucket, held, only_global, sender, budget, now)
             else:
                 budget -= self._push(held, sender, budget, now)
             if budget <= 0:
@@ -102,6 +115,8 @@ class Synchroniser:
     def on_entries(self, listing: Entries, sender: NodeId, now: float) -> None:
         """Ask for what we lack of a listing, and send what it lacks."""
         core = self._core
+        if core.partial and not listing.only_global:
+            return
         listed = {(entry.subject, entry.kind): entry for entry in listing.entries}
         wanted: list[tuple[int, NodeId]] = []
         for entry in listing.entries:
@@ -114,7 +129,7 @@ class Synchroniser:
             elif entry.rank > core.store.rank(held):
                 wanted.append((entry.kind, entry.subject))
         newer: list[Record] = []
-        for record in core.store.offered(listing.low, listing.high):
+        for record in core.store.offered(listing.low, listing.high, listing.only_global):
             other = listed.get((record.subject, record.kind))
             if other is None or core.store.rank(record) > other.rank:
                 newer.append(record)
@@ -140,7 +155,7 @@ class Synchroniser:
             longer = max(core.config.sync_interval, min(self._interval * 2, self._longest))
             self._interval = 2 * core.config.sync_join_interval if self._learned else longer
             core.counters.syncs += 1
-            core.send(partner, Buckets(core.store.hashes()))
+            self._show(partner)
         self._learned = 0
         self._next_at = now + self._interval
 
@@ -152,7 +167,15 @@ class Synchroniser:
         if self._matches >= SETTLED_AFTER:
             core.drop_record_news()
 
-    def _list(self, bucket: int, held: list[Record], to: NodeId, budget: int, now: float) -> int:
+    def _list(
+        self,
+        bucket: int,
+        held: list[Record],
+        only_global: bool,
+        to: NodeId,
+        budget: int,
+        now: float,
+    ) -> int:
         """Send a bucket's listing in pages that end between subjects; how many were sent."""
         room = self._core.config.packet_size - messages.HEADER_SIZE - messages.RANGE_SIZE
         low, last = bucket_range(bucket, bucket)
@@ -167,7 +190,7 @@ class Synchroniser:
                 return budget
             is_last = sent == len(pages) - 1
             high = last if is_last else bytes(page[-1].subject)
-            self._core.send(to, Entries(low, high, tuple(page)))
+            self._core.send(to, Entries(low, high, tuple(page), only_global))
             low = (int.from_bytes(high, "big") + 1).to_bytes(17, "big")[1:]
         return len(pages)
 

@@ -16,8 +16,8 @@ from gossip.ids import NodeId
 from gossip.isolation import IsolationGuard
 from gossip.items import MAX_ITEMS, Equivocation, RecordItem, accuse, encode_item
 from gossip.members import MemberState, MemberTable, Peer
-from gossip.messages import Body
-from gossip.records import Record, RecordKind
+from gossip.messages import Ack, Body
+from gossip.records import LOCAL_KINDS, Record, RecordKind
 from gossip.rotation import Rotation
 from gossip.statistics import Counters
 from gossip.store import RecordStore
@@ -45,8 +45,14 @@ class Core:
         self.keys = KeyIndex()
         self.directory = Directory(authority, config.expire_after)
         self.contacts = Contacts(identity, config.kademlia_k, self.members, self.store)
+        self.partial = False
+        """Whether this node keeps only a few neighbours; once it does, it does so for ever."""
         self.in_parts = False
         """Whether some node is partial: then not everyone knows everyone."""
+        self.links: dict[NodeId, bool] = {}
+        """Those with whom a link was made. All neighbours of a partial node are among its members,
+        and so are those that it hopes to keep."""
+        self._nodes = 1
         self.news = NewsQueue(config.queue_limit)
         self.timers = Timers()
         self.guard = IsolationGuard(config, self.members)
@@ -56,7 +62,8 @@ class Core:
         """Lifeguard's local health multiplier: 0 is healthy."""
         self.sequence = 0
         """Of this node's own MEMBER record; 0 before it has one."""
-        self._rotation = Rotation(self.members, rng, stable=2 * config.retransmit_multiplier)
+        stable = 2 * config.retransmit_multiplier
+        self._rotation = Rotation(self.members, rng, stable, self._is_told)
         self._last_round = float("-inf")
 
     def send(self, to: NodeId, body: Body, items: Sequence[bytes] = (), news: bool = False) -> None:
@@ -64,15 +71,51 @@ class Core:
         if len(self.outputs) >= self.config.max_outputs:
             self.counters.outputs_dropped += 1
             return
-        if news and len(self.news):
+        if news and len(self.news) and self.tells(to):
             size = messages.body_size(body) + sum(map(len, items))
-            limit = transmit_limit(self.config.retransmit_multiplier, self.members.live + 1)
+            limit = transmit_limit(self.config.retransmit_multiplier, self.nodes)
             slots = MAX_ITEMS - len(items)
             items = [*items, *self.news.fill(self.config.packet_size - size, limit, slots)]
         payload = messages.encode(self.sequence, body, items)
         self.counters.messages_sent += 1
         self.counters.bytes_sent += len(payload)
         self.outputs.append(SendMessage(to, payload))
+
+    @property
+    def nodes(self) -> int:
+        """How many nodes there are, this one too, as far as it knows."""
+        return max(self._nodes, self.members.live + 1) if self.in_parts else self.members.live + 1
+
+    def measure(self) -> None:
+        """Estimate anew how many nodes there are."""
+        self._nodes = self.contacts.estimate()
+
+    def tells(self, node: NodeId) -> bool:
+        """Whether news is spent on `node`: not on those who would not pass it on."""
+        peer = self.members.get(node)
+        return not self.partial if peer is None else self._is_told(peer)
+
+    def _is_told(self, peer: Peer) -> bool:
+        return self.partial or not peer.partial or peer.id in self.links
+
+    def ack(self, nonce: int, to: NodeId) -> Ack:
+        """An answer for `to`, with a digest that both can compare."""
+        peer = self.members.get(to)
+        only_global = self.partial or (peer is not None and peer.partial)
+        return Ack(
+            nonce,
+            self.store.global_digest if only_global else self.store.digest,
+            partial=self.partial,
+            linked=to in self.links,
+            only_global=only_global,
+        )
+
+    def concerns(self, record: Record) -> bool:
+        """Whether `record` is for this node to keep: a partial one leaves most to others."""
+        if not self.partial or record.kind not in LOCAL_KINDS:
+            return True
+        known = record.subject in self.links or self.members.get(record.subject) is not None
+        return known or record.subject == self.identity
 
     def adjust_health(self, change: int) -> None:
         """Move the local health multiplier within its bounds."""
@@ -98,6 +141,13 @@ class Core:
         self.store.forget(subject)
         self.keys.drop(subject)
 
+    def release(self, subject: NodeId) -> None:
+        """Drop what only neighbours keep of `subject`; it may come again."""
+        self.store.release(subject)
+        self.keys.drop(subject)
+        for kind in LOCAL_KINDS:
+            self.news.discard((kind, subject))
+
     def spread_record(self, record: Record, now: float) -> None:
         """Queue a record as news."""
         news = NewsClass.OTHER
@@ -113,9 +163,11 @@ class Core:
         self._spread(NewsClass.OTHER, key, encode_item(proof), now)
 
     def drop_record_news(self) -> None:
-        """Forget what is queued about records; accusations stay."""
+        """Forget what is queued about records that all keep; accusations stay."""
         for key in self.news.queued():
-            if isinstance(key, tuple) and isinstance(key[0], int):
+            if not isinstance(key, tuple) or not isinstance(key[0], int):
+                continue
+            if not self.partial or key[0] not in LOCAL_KINDS:
                 self.news.discard(key)
 
     def spread_accusation(self, subject: NodeId, accuser: NodeId, item: bytes, now: float) -> None:

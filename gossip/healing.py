@@ -118,7 +118,7 @@ class Healer:
         core = self._core
         peer = core.members.get(sender)
         if peer is None:
-            if sequence and self._may_ask(sender, now):
+            if sequence and not core.partial and self._may_ask(sender, now):
                 core.send(sender, Want(((RecordKind.MEMBER, sender),)))
             return
         settled = peer.state is MemberState.ALIVE or peer.state is MemberState.LEFT

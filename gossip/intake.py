@@ -106,6 +106,10 @@ class Intake:
         if core.store.leaps(record.subject, record.kind, record.sequence):
             core.counters.refuse("sequence-jump")
             return False
+        if not core.concerns(record):
+            if record.kind == RecordKind.MEMBER:
+                core.contacts.hint(record)
+            return False
         clash = held is not None and held != record and held.sequence == record.sequence
         if held is not None and clash and self._quarantine.compare(held, record, now, spread):
             return False

@@ -75,6 +75,8 @@ class Peer:
     """When this node's own probe of it last failed."""
     asked_at: float = float("-inf")
     """When others were last asked whether it lives."""
+    partial: bool = False
+    """Whether it keeps only a few neighbours, as it said last."""
     answered_at: float = float("-inf")
     """When it was last told where it stands here (rate limit)."""
 
@@ -131,6 +133,8 @@ class MemberTable:
         self._live: list[NodeId] = []
         self._live_index: dict[NodeId, int] = {}
         self._counts = dict.fromkeys(MemberState, 0)
+        self.changes = 0
+        """Counts who came, went, or changed its state."""
 
     def __len__(self) -> int:
         return len(self._peers)
@@ -144,18 +148,21 @@ class MemberTable:
 
     def add(self, peer: Peer) -> None:
         """Take in a peer that was not known."""
+        self.changes += 1
         self._peers[peer.id] = peer
         self._counts[peer.state] += 1
         self._index(peer)
 
     def remove(self, node: NodeId) -> None:
         """Forget a peer."""
+        self.changes += 1
         peer = self._peers.pop(node)
         self._counts[peer.state] -= 1
         self._drop(node)
 
     def move(self, peer: Peer, state: MemberState, now: float) -> None:
         """Put a known peer into another state."""
+        self.changes += 1
         self._counts[peer.state] -= 1
         self._counts[state] += 1
         peer.state, peer.since = state, now

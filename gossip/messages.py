@@ -12,13 +12,15 @@ at once when the other holds an older record of it than it should.
 
     type            body                                                          items
     1 PING          nonce u32                                                     yes
-    2 ACK           nonce u32, digest u64 (over all records the sender holds),    yes
+    2 ACK           nonce u32, digest u64 (over the records the sender holds),    yes
+                    flags u8 (1 partial, 2 linked, 4 only global),
                     coordinate 22 (the sender's, see `coordinates`)
     3 PING_REQUEST  nonce u32, target 16                                          yes
     4 NACK          nonce u32                                                     yes
     5 GOSSIP        -                                                             yes
-    6 BUCKETS       bitmap 16, a hash u64 for each bit that is set                no
-    7 ENTRIES       low 16, high 16, entries of 29 bytes:                         no
+    6 BUCKETS       flags u8 (4 only global), bitmap 16, a hash u64 for each      no
+                    bit that is set
+    7 ENTRIES       flags u8 (4 only global), low 16, high 16, entries of 29:     no
                     kind u8 (+ 128: quarantined), subject 16, sequence u64, first 4
                     of the signature (zeros if quarantined)
     8 WANT          keys of 17 bytes: kind u8, subject 16                         no
@@ -62,7 +64,10 @@ MAX_MESSAGE_SIZE: Final = 65535
 
 _HEADER: Final = struct.Struct(">BBQ")
 _NONCE: Final = struct.Struct(">I")
-_ACK: Final = struct.Struct(">IQ")
+_ACK: Final = struct.Struct(">IQB")
+_PARTIAL: Final = 1
+_LINKED: Final = 2
+_ONLY_GLOBAL: Final = 4
 _PING_REQUEST: Final = struct.Struct(">I16s")
 _ENTRY: Final = struct.Struct(">B16sQ4s")
 _QUARANTINED: Final = 128
@@ -71,7 +76,8 @@ _KEY: Final = struct.Struct(">B16s")
 HEADER_SIZE: Final = _HEADER.size
 ENTRY_SIZE: Final = _ENTRY.size
 KEY_SIZE: Final = _KEY.size
-RANGE_SIZE: Final = 2 * NODE_ID_SIZE
+RANGE_SIZE: Final = 2 * NODE_ID_SIZE + 1
+"""Bytes of ENTRIES before the first one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +97,12 @@ class Ack:
     nonce: int
     digest: int
     coordinate: Coordinate = ORIGIN
+    partial: bool = False
+    """The sender keeps a few neighbours only."""
+    linked: bool = False
+    """It takes whom it answers for one of them."""
+    only_global: bool = False
+    """The digest is over the kinds that everyone keeps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +130,8 @@ class Buckets:
     """One hash for each of `BUCKETS` parts of the subjects; 0 is an empty part."""
 
     hashes: tuple[int, ...]
+    only_global: bool = False
+    """They are over the kinds that everyone keeps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +160,8 @@ class Entries:
     low: bytes
     high: bytes
     entries: tuple[Entry, ...]
+    only_global: bool = False
+    """Of the kinds that everyone keeps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +222,9 @@ def _encode_body(body: Body) -> tuple[int, bytes]:
         case Ping(nonce):
             return 1, _NONCE.pack(nonce)
         case Ack(nonce, digest, coordinate):
-            return 2, _ACK.pack(nonce, digest) + coordinate.pack()
+            flags = _PARTIAL * body.partial | _LINKED * body.linked
+            flags |= _ONLY_GLOBAL * body.only_global
+            return 2, _ACK.pack(nonce, digest, flags) + coordinate.pack()
         case PingRequest(nonce, target):
             return 3, _PING_REQUEST.pack(nonce, target)
         case Nack(nonce):
@@ -216,15 +234,15 @@ def _encode_body(body: Body) -> tuple[int, bytes]:
         case Buckets(hashes):
             bitmap = sum(1 << index for index, value in enumerate(hashes) if value)
             present = [value for value in hashes if value]
-            return 6, bitmap.to_bytes(BUCKETS // 8, "little") + struct.pack(
-                f">{len(present)}Q", *present
-            )
+            scope = bytes((_ONLY_GLOBAL * body.only_global,))
+            packed = struct.pack(f">{len(present)}Q", *present)
+            return 6, scope + bitmap.to_bytes(BUCKETS // 8, "little") + packed
         case Entries(low, high, entries):
-            packed = [
+            listed = [
                 _ENTRY.pack(e.kind | e.quarantined * _QUARANTINED, e.subject, e.sequence, e.tag)
                 for e in entries
             ]
-            return 7, b"".join((low, high, *packed))
+            return 7, b"".join((bytes((_ONLY_GLOBAL * body.only_global,)), low, high, *listed))
         case Want(keys):
             return 8, b"".join(_KEY.pack(kind, subject) for kind, subject in keys)
         case Records():
@@ -239,10 +257,7 @@ def _decode_body(kind: int, message: bytes) -> tuple[Body, int]:
     if kind == 1:
         return Ping(*_NONCE.unpack_from(message, at)), at + _NONCE.size
     if kind == 2:
-        nonce, digest = _ACK.unpack_from(message, at)
-        at += _ACK.size
-        end = at + coordinates.PACKED_SIZE
-        return Ack(nonce, digest, coordinates.unpack(message[at:end])), end
+        return _decode_ack(message, at)
     if kind == 3:
         nonce, target = _PING_REQUEST.unpack_from(message, at)
         return PingRequest(nonce, NodeId(target)), at + _PING_REQUEST.size
@@ -261,9 +276,28 @@ def _decode_body(kind: int, message: bytes) -> tuple[Body, int]:
     return decode_query(kind, message, at)
 
 
+def _decode_ack(message: bytes, at: int) -> tuple[Ack, int]:
+    nonce, digest, flags = _ACK.unpack_from(message, at)
+    if flags & ~(_PARTIAL | _LINKED | _ONLY_GLOBAL):
+        raise DecodeError("flags that are not spoken here")
+    at += _ACK.size
+    end = at + coordinates.PACKED_SIZE
+    coordinate = coordinates.unpack(message[at:end])
+    partial, linked, only = (bool(flags & bit) for bit in (_PARTIAL, _LINKED, _ONLY_GLOBAL))
+    return Ack(nonce, digest, coordinate, partial, linked, only), end
+
+
+def _decode_scope(data: bytes) -> bool:
+    """The first byte: whether only the kinds that everyone keeps are meant."""
+    if data[:1] not in (b"\x00", bytes((_ONLY_GLOBAL,))):
+        raise DecodeError("flags that are not spoken here")
+    return data[0] == _ONLY_GLOBAL
+
+
 def _decode_buckets(data: bytes) -> Buckets:
-    size = BUCKETS // 8
-    bitmap = int.from_bytes(data[:size], "little")
+    only_global = _decode_scope(data)
+    size = 1 + BUCKETS // 8
+    bitmap = int.from_bytes(data[1:size], "little")
     present = [index for index in range(BUCKETS) if bitmap >> index & 1]
     if len(data) != size + 8 * len(present):
         raise DecodeError("buckets of a wrong size")
@@ -274,11 +308,12 @@ def _decode_buckets(data: bytes) -> Buckets:
         if not value:
             raise DecodeError("an empty bucket that is marked as full")
         hashes[index] = value
-    return Buckets(tuple(hashes))
+    return Buckets(tuple(hashes), only_global)
 
 
 def _decode_entries(data: bytes) -> Entries:
-    low, high = data[:NODE_ID_SIZE], data[NODE_ID_SIZE:RANGE_SIZE]
+    only_global = _decode_scope(data)
+    low, high = data[1 : NODE_ID_SIZE + 1], data[NODE_ID_SIZE + 1 : RANGE_SIZE]
     rest = data[RANGE_SIZE:]
     if len(data) < RANGE_SIZE or low > high or len(rest) % ENTRY_SIZE:
         raise DecodeError("entries of a wrong size or range")
@@ -293,7 +328,7 @@ def _decode_entries(data: bytes) -> Entries:
         raise DecodeError("entries out of range or out of order")
     if any(entry.quarantined and entry.tag != bytes(4) for entry in entries):
         raise DecodeError("a quarantined entry with a tag")
-    return Entries(low, high, entries)
+    return Entries(low, high, entries, only_global)
 
 
 def _decode_want(data: bytes) -> Want:

@@ -19,7 +19,7 @@ from typing import Final
 
 from gossip.core import Core
 from gossip.ids import NodeId
-from gossip.messages import Ack, Nack, Ping, PingRequest
+from gossip.messages import Nack, Ping, PingRequest
 from gossip.rotation import Rotation
 from gossip.timers import Timer
 
@@ -145,13 +145,13 @@ class Prober:
             self._core.counters.nacks_received += 1
 
     def on_request(self, nonce: int, target: NodeId, requester: NodeId, now: float) -> None:
-        """Try `target` for somebody. Only known members are tried, and only so many at a time."""
+        """Try `target` for somebody. Only members and contacts are tried, so many at a time."""
         core = self._core
         if target == core.identity:
             self._answer(requester, nonce)
             return
         peer = core.members.get(target)
-        if peer is None:
+        if peer is None and core.contacts.table.get(target) is None:
             core.send(requester, Nack(nonce))
             return
         if len(self._relayed) >= core.config.max_relayed_probes:
@@ -159,7 +159,7 @@ class Prober:
             return
         own = self._new_nonce()
         self._relayed[own] = _Relayed(requester, nonce, target)
-        core.send(target, Ping(own), core.buddy_items(peer))
+        core.send(target, Ping(own), core.buddy_items(peer) if peer is not None else [])
         core.timers.schedule(Timer.RELAY, now + NACK_AT * core.config.probe_timeout_max, own)
 
     def on_relay_timeout(self, nonce: int) -> None:
@@ -169,7 +169,7 @@ class Prober:
             self._core.send(relayed.requester, Nack(relayed.nonce), news=True)
 
     def _answer(self, requester: NodeId, nonce: int) -> None:
-        self._core.send(requester, Ack(nonce, self._core.store.digest), news=True)
+        self._core.send(requester, self._core.ack(nonce, requester), news=True)
 
     def _start(self, target: NodeId, now: float, interval: float, is_check: bool) -> None:
         core = self._core

@@ -6,6 +6,7 @@
                                |           +-> own          this node's records
                                |           +-> sync         what dissemination missed
                                |           +-> resolver     who answers for a key
+                               |           +-> views        who is a neighbour
                                v           +-> healer       seeds, the dead, the lost
                             drain(): list[Output]
 
@@ -31,27 +32,17 @@ from gossip.healing import Healer
 from gossip.ids import KEY_SIZE, NODE_ID_SIZE, NodeId
 from gossip.intake import Intake
 from gossip.members import Member, MemberState
-from gossip.messages import (
-    Ack,
-    Body,
-    Buckets,
-    Entries,
-    Envelope,
-    Gossip,
-    Nack,
-    Ping,
-    PingRequest,
-    Records,
-    Want,
-)
+from gossip.messages import Envelope, Gossip, Records
 from gossip.own import OwnRecords
 from gossip.probing import Prober
-from gossip.queries import CARRIERS, Find, Found, Store
+from gossip.queries import CARRIERS, Found
 from gossip.records import LASTING_KINDS, Record, RecordKind
 from gossip.resolver import Resolver
 from gossip.statistics import GossipStatistics
 from gossip.suspects import Suspects
+from gossip.switch import Switch
 from gossip.timers import Timer
+from gossip.views import Views
 
 MAX_TIMERS: Final = 256
 """Deadlines served by one `handle_timer`; the rest are due at once again."""
@@ -91,6 +82,17 @@ class GossipProtocol:
         self._sync = Synchroniser(core, now)
         self._healer = Healer(core, self._sync, now)
         self._resolver = Resolver(core, now)
+        self._views = Views(core, self._intake, self._suspects, self._resolver, now)
+        self._switch = Switch(
+            core,
+            self._prober,
+            self._suspects,
+            self._own,
+            self._sync,
+            self._healer,
+            self._resolver,
+            self._views,
+        )
         self._has_left = False
         self._revivals = 0
         core.timers.schedule(Timer.PROBE, now + config.probe_period * rng.random())
@@ -126,16 +128,19 @@ class GossipProtocol:
             self._sync.learned(core.store.changes - changes)
         self._heard(sender, now)
         self._healer.met(sender, envelope.sequence, now)
-        self._dispatch(envelope.body, carried, sender, now)
+        self._switch.message(envelope.body, carried, sender, now)
         self._welcome_revived(now)
+        self._views.review(now)
 
     def handle_timer(self, now: float) -> None:
         """Do what is due. Early and late calls do no harm."""
         for _ in range(MAX_TIMERS):
             due = self._core.timers.pop_due(now)
             if due is None:
-                return
-            self._serve(due[1], due[0], due[2], now)
+                break
+            self._switch.deadline(due[1], due[0], due[2], now)
+        if not self._has_left:
+            self._views.review(now)
 
     def publish(self, kind: int, body: bytes, now: float) -> Record:
         """Sign, keep and spread this node's own record; every call uses a new sequence.
@@ -168,6 +173,8 @@ class GossipProtocol:
             if record.subject == self._core.identity:
                 self._own.resume_above(record.sequence)
             else:
+                if record.kind == RecordKind.MEMBER:
+                    self._core.contacts.hint(record)
                 self._intake.record(record, MemberState.DEAD, now, spread=False)
         self._healer.begin_burst(now)
 
@@ -181,6 +188,7 @@ class GossipProtocol:
             return False
         self._intake.record(record, MemberState.ALIVE, now, spread)
         self._welcome_revived(now)
+        self._views.review(now)
         return self.record(record.subject, record.kind) == record
 
     def heard(self, peer: NodeId, now: float) -> None:
@@ -269,7 +277,12 @@ class GossipProtocol:
 
     def neighbours(self) -> list[NodeId]:
         """Whom news is told to: all live members in full view, a few in partial view."""
-        return self._core.members.live_ids()
+        return [node for node in self._core.members.live_ids() if self._core.tells(node)]
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether this node keeps a few neighbours only; once it does, it does so for ever."""
+        return self._core.partial
 
     def quarantined(self, node: NodeId, kind: int) -> bool:
         """Whether `node` is proved to have signed another record of this kind and sequence.
@@ -310,74 +323,6 @@ class GossipProtocol:
             if isinstance(envelope.body, Found):
                 self._resolver.on_lie(envelope.body, sender, now)
             raise
-
-    def _dispatch(self, body: Body, carried: Sequence[Record], sender: NodeId, now: float) -> None:
-        match body:
-            case Ping(nonce):
-                digest = self._core.store.digest
-                self._core.send(sender, Ack(nonce, digest), news=True)
-            case Ack(nonce, digest):
-                self._prober.on_ack(nonce, sender, now)
-                self._sync.on_digest(digest, sender, now)
-            case PingRequest(nonce, target):
-                self._prober.on_request(nonce, target, sender, now)
-            case Nack(nonce):
-                self._prober.on_nack(nonce, sender)
-            case Buckets():
-                self._sync.on_buckets(body, sender, now)
-            case Entries():
-                self._sync.on_entries(body, sender, now)
-            case Want():
-                self._sync.on_want(body, sender, now)
-            case Find():
-                self._resolver.on_find(body, carried, sender, now)
-            case Found():
-                self._resolver.on_found(body, carried, sender, now)
-            case Store():
-                self._resolver.on_store(body, carried, sender, now)
-            case Gossip() | Records():
-                pass
-
-    def _serve(self, timer: Timer, due_at: float, about: int | NodeId | None, now: float) -> None:
-        if isinstance(about, int):
-            self._serve_probe(timer, due_at, about, now)
-        elif about is not None:
-            if timer is Timer.SUSPICION:
-                self._suspects.expired(about, due_at, now)
-            else:
-                self._suspects.check(about, now)
-        elif timer is Timer.PROBE:
-            self._prober.next_round(now)
-        elif timer is Timer.GOSSIP:
-            self._core.gossip_round(now)
-        elif timer is Timer.OWN:
-            self._own.on_timer(now)
-        elif timer is Timer.SYNC:
-            self._sync.on_timer(now)
-        elif timer is Timer.JOIN:
-            self._healer.on_join_timer(now)
-        elif timer is Timer.HEAL:
-            self._healer.on_heal_timer(now)
-        elif timer is Timer.REPUBLISH:
-            self._resolver.on_republish_timer(now)
-        elif timer is Timer.REFRESH:
-            self._resolver.on_refresh_timer(self._healer.seeds(), now)
-        else:
-            self._healer.reap(now)
-
-    def _serve_probe(self, timer: Timer, due_at: float, nonce: int, now: float) -> None:
-        if timer is Timer.PROBE_TIMEOUT:
-            self._prober.on_timeout(nonce, now)
-        elif timer is Timer.RELAY:
-            self._prober.on_relay_timeout(nonce)
-        elif timer is Timer.LOOKUP:
-            self._resolver.on_lookup_timer(nonce, now)
-        else:
-            failed = self._prober.on_end(nonce, due_at, now)
-            if failed is not None:
-                self._suspects.probe_failed(failed, now)
-                if self._core.guard.evaluate(now):
-                    self._healer.begin_burst(now)
 
     def _welcome_revived(self, now: float) -> None:
         """One of the dead is back: the others may be too."""

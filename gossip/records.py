@@ -60,6 +60,9 @@ LASTING_KINDS: Final = (int(RecordKind.REVOCATIONS), int(RecordKind.DEPARTURE))
 """Kinds that outlive their subject: a revocation holds though its issuer is long gone, and who
 left for good does not come back by being forgotten."""
 
+LOCAL_KINDS: Final = (int(RecordKind.MEMBER), int(RecordKind.CERTIFICATE))
+"""Kinds that a partial node keeps of itself and its neighbours alone; all others are everyone's."""
+
 
 def max_size(kind: int) -> int:
     """The most bytes that an encoded record of `kind` may have."""

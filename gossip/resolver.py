@@ -307,6 +307,8 @@ class Resolver:
                     self._store(record.subject, run.lookup.target, held, cached=False)
         elif run.purpose is _Purpose.FIND:
             self._finish_find(run.lookup)
+        else:
+            core.measure()
 
     def _finish_find(self, lookup: Lookup) -> None:
         core = self._core

@@ -5,23 +5,32 @@ It bounds how long anyone waits for its turn, where independent draws would not.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from random import Random
 
 from gossip.ids import NodeId
-from gossip.members import MemberTable
+from gossip.members import MemberTable, Peer
 
 
 class Rotation:
     """Live members one after the other; a new order for each cycle.
 
     Where no more than `stable` members are live, and they are the same, the order stays: so many
-    turns in a row then reach each of them, even across the end of a cycle.
+    turns in a row then reach each of them, even across the end of a cycle. Who is not `chosen`
+    is passed over.
     """
 
-    def __init__(self, members: MemberTable, rng: Random, stable: int = 0) -> None:
+    def __init__(
+        self,
+        members: MemberTable,
+        rng: Random,
+        stable: int = 0,
+        chosen: Callable[[Peer], bool] | None = None,
+    ) -> None:
         self._members = members
         self._rng = rng
         self._stable = stable
+        self._chosen = chosen
         self._order: list[NodeId] = []
         self._position = 0
 
@@ -36,7 +45,9 @@ class Rotation:
                 node = self._order[self._position]
                 self._position += 1
                 peer = self._members.get(node)
-                if peer is not None and peer.is_live:
+                if peer is None or not peer.is_live:
+                    continue
+                if self._chosen is None or self._chosen(peer):
                     return node
             self._begin_cycle()
         return None

@@ -107,7 +107,7 @@ def gather(core: Core) -> GossipStatistics:
         health_multiplier=core.health,
         isolated=core.guard.isolated,
         queued=core.news.sizes(),
-        neighbours=core.members.live,
+        neighbours=sum(core.tells(node) for node in core.members.live_ids()),
         contacts=len(core.contacts.table),
         stored=len(core.directory),
         **counters,

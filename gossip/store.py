@@ -16,7 +16,7 @@ from typing import Final
 from gossip.ids import MAX_JUMP, NodeId
 from gossip.items import Equivocation
 from gossip.messages import BUCKETS
-from gossip.records import LASTING_KINDS, Record, RecordKind
+from gossip.records import LASTING_KINDS, LOCAL_KINDS, Record, RecordKind
 
 MAX_PROOFS: Final = 1024
 """Proofs of equivocation that are kept; further ones are refused."""
@@ -34,8 +34,11 @@ class RecordStore:
         """Each of the very sequence of the record that is held."""
         self._subjects: list[dict[NodeId, bool]] = [{} for _ in range(BUCKETS)]
         self._hashes = [0] * BUCKETS
+        self._global_hashes = [0] * BUCKETS
         self._size = 0
         self.digest = 0
+        self.global_digest = 0
+        """The same, without the kinds that only neighbours of a subject may hold."""
         self.changes = 0
         """Counts every record taken in: two equal readings mean nothing new came between."""
 
@@ -70,7 +73,7 @@ class RecordStore:
         subject = record.subject
         if subject in self._hidden:
             del self._hidden[subject]
-            self._toggle(subject, self.of(subject))
+            self._toggle(subject, self._fleeting(subject))
         if record.kind == RecordKind.MEMBER:
             self._forgotten.pop(subject, None)
         kinds = self._records.setdefault(subject, {})
@@ -97,7 +100,8 @@ class RecordStore:
         held = self._records[subject][kind]
         if len(self._proofs) >= MAX_PROOFS:
             return False
-        changed = [] if subject in self._hidden else [held]
+        hidden = subject in self._hidden and kind not in LASTING_KINDS
+        changed = [] if hidden else [held]
         self._toggle(subject, changed)
         self._proofs[subject, kind] = proof
         self._toggle(subject, changed)
@@ -123,11 +127,13 @@ class RecordStore:
         return record.sequence, void, bytes(4) if void else record.signature[:4]
 
     def hide(self, subject: NodeId) -> None:
-        """Keep what is held of `subject`, but offer it to nobody any more."""
+        """Keep what is held of `subject`, but offer it to nobody any more, except what must last."""
         if subject in self._records and subject not in self._hidden:
-            self._toggle(subject, self.of(subject))
+            fleeting = self._fleeting(subject)
+            self._toggle(subject, fleeting)
             self._hidden[subject] = True
-            del self._subjects[_bucket(subject)][subject]
+            if len(fleeting) == len(self._records[subject]):
+                del self._subjects[_bucket(subject)][subject]
 
     def forget(self, subject: NodeId) -> None:
         """Drop what is held of `subject`, except what must last; remember how far it had come."""
@@ -135,7 +141,7 @@ class RecordStore:
             return
         if subject in self._hidden:
             del self._hidden[subject]
-            self._toggle(subject, self.of(subject))
+            self._toggle(subject, self._fleeting(subject))
         kinds = self._records[subject]
         gone = [record for record in kinds.values() if record.kind not in LASTING_KINDS]
         self._toggle(subject, gone)
@@ -152,23 +158,51 @@ class RecordStore:
             del self._forgotten[next(iter(self._forgotten))]
         self._forgotten[subject] = {record.kind: record.sequence for record in gone}
 
-    def hashes(self) -> tuple[int, ...]:
-        """The digest's parts; 0 where nothing is held."""
-        return tuple(self._hashes)
+    def release(self, subject: NodeId) -> None:
+        """Drop what only neighbours of `subject` keep; it may come again."""
+        kinds = self._records.get(subject, {})
+        gone = [kinds[kind] for kind in LOCAL_KINDS if kind in kinds]
+        if subject not in self._hidden:
+            self._toggle(subject, gone)
+        for record in gone:
+            del kinds[record.kind]
+            self._proofs.pop((subject, record.kind), None)
+        self._size -= len(gone)
+        if not kinds:
+            self._records.pop(subject, None)
+            self._hidden.pop(subject, None)
+            self._subjects[_bucket(subject)].pop(subject, None)
 
-    def offered(self, low: bytes, high: bytes) -> list[Record]:
+    def hashes(self, only_global: bool = False) -> tuple[int, ...]:
+        """The digest's parts; 0 where nothing is held."""
+        return tuple(self._global_hashes if only_global else self._hashes)
+
+    def offered(self, low: bytes, high: bytes, only_global: bool = False) -> list[Record]:
         """What is offered of subjects from `low` to `high`, by subject, then kind."""
         subjects: list[NodeId] = []
         for bucket in range(_bucket(low), _bucket(high) + 1):
             subjects += [node for node in self._subjects[bucket] if low <= node <= high]
-        return [record for subject in sorted(subjects) for record in self.of(subject)]
+        return [
+            record
+            for subject in sorted(subjects)
+            for record in self.of(subject)
+            if not (only_global and record.kind in LOCAL_KINDS)
+            and not (subject in self._hidden and record.kind not in LASTING_KINDS)
+        ]
+
+    def _fleeting(self, subject: NodeId) -> list[Record]:
+        """What is hidden, and forgotten, with the subject."""
+        return [record for record in self.of(subject) if record.kind not in LASTING_KINDS]
 
     def _toggle(self, subject: NodeId, changed: list[Record]) -> None:
-        value = 0
+        bucket = _bucket(subject)
         for record in changed:
-            value ^= record.digest(self.quarantined(record.subject, record.kind))
-        self._hashes[_bucket(subject)] ^= value
-        self.digest ^= value
+            value = record.digest(self.quarantined(record.subject, record.kind))
+            self._hashes[bucket] ^= value
+            self.digest ^= value
+            if record.kind not in LOCAL_KINDS:
+                self._global_hashes[bucket] ^= value
+                self.global_digest ^= value
 
 
 def _bucket(subject: bytes) -> int:

@@ -11,7 +11,7 @@ from gossip.antientropy import SETTLED_AFTER, Synchroniser
 from gossip.config import GossipConfig
 from gossip.core import Core
 from gossip.items import RecordItem
-from gossip.messages import BUCKETS, Buckets, Entries, Want
+from gossip.messages import BUCKETS, Ack, Buckets, Entries, Want
 from gossip.records import Record
 
 from .cluster import FakeAuthority, id_of, key_of, record_of
@@ -33,7 +33,7 @@ def exchange(first: Core, second: Core, rounds: int = 1) -> int:
     count, now = 0, 0.0
     for _ in range(rounds):
         now += 60.0
-        parts[first.identity].on_digest(second.store.digest, second.identity, now)
+        parts[first.identity].on_digest(Ack(1, second.store.digest), second.identity, now)
         for _ in range(10):
             for core in (first, second):
                 outgoing = sent(core)
@@ -126,7 +126,7 @@ def test_fruitless_comparisons_become_rare() -> None:
     part = Synchroniser(core, 0.0)
     other = id_of(key_of("y"))
     for second in range(3600):
-        part.on_digest(12345, other, float(second))
+        part.on_digest(Ack(1, 12345), other, float(second))
     assert core.counters.syncs <= 13
 
 
@@ -134,10 +134,10 @@ def test_what_brought_something_is_soon_repeated() -> None:
     core = holding("x", COMMON)
     part = Synchroniser(core, 0.0)
     other = id_of(key_of("y"))
-    part.on_digest(12345, other, 0.0)
+    part.on_digest(Ack(1, 12345), other, 0.0)
     part.learned(3)
-    part.on_digest(12345, other, core.config.sync_interval * 2)
-    part.on_digest(12345, other, core.config.sync_interval * 2 + 1)
+    part.on_digest(Ack(1, 12345), other, core.config.sync_interval * 2)
+    part.on_digest(Ack(1, 12345), other, core.config.sync_interval * 2 + 1)
     assert core.counters.syncs == 3
 
 
@@ -150,7 +150,7 @@ def test_what_all_others_hold_is_news_no_more_but_accusations_are() -> None:
     core.spread_accusation(record.subject, id_of(key_of(1)), b"charge", 0.0)
     for count in range(SETTLED_AFTER):
         assert core.news.sizes() == (2, 0, 0)
-        part.on_digest(core.store.digest, id_of(key_of(count)), 1.0)
+        part.on_digest(Ack(1, core.store.digest), id_of(key_of(count)), 1.0)
     assert core.news.sizes() == (1, 0, 0)
 
 
@@ -158,11 +158,11 @@ def test_agreement_on_an_older_state_does_not_settle_what_came_since() -> None:
     core = holding("x", COMMON)
     part = Synchroniser(core, 0.0)
     for count in range(SETTLED_AFTER - 1):
-        part.on_digest(core.store.digest, id_of(key_of(count)), 1.0)
+        part.on_digest(Ack(1, core.store.digest), id_of(key_of(count)), 1.0)
     record = record_of("new")
     core.store.put(record)
     core.spread_record(record, 0.0)
-    part.on_digest(core.store.digest, id_of(key_of("y")), 1.0)
+    part.on_digest(Ack(1, core.store.digest), id_of(key_of("y")), 1.0)
     assert core.news.sizes() == (1, 0, 0)
 
 
@@ -170,7 +170,7 @@ def test_nothing_is_compared_while_there_is_news_to_tell() -> None:
     core = holding("x", COMMON)
     part = Synchroniser(core, 0.0)
     core.spread_record(record_of("new"), 0.0)
-    part.on_digest(12345, id_of(key_of("y")), 1.0)
+    part.on_digest(Ack(1, 12345), id_of(key_of("y")), 1.0)
     assert core.counters.syncs == 0
 
 

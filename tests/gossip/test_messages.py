@@ -39,6 +39,9 @@ BODIES: list[Body] = [
     Buckets((0,) * BUCKETS),
     Entries(bytes(16), b"\xff" * 16, ENTRIES),
     Entries(bytes(16), b"\xff" * 16, ()),
+    Entries(bytes(16), b"\xff" * 16, ENTRIES, only_global=True),
+    Buckets(HASHES, only_global=True),
+    Ack(1, 2, partial=True, linked=True, only_global=True),
     Want(((0, NODE), (2, NODE))),
     Records(),
 ]
@@ -56,7 +59,9 @@ def test_the_bytes_are_those_that_are_drawn() -> None:
     assert messages.encode(258, Ping(7)).hex() == "0101" + "0000000000000102" + "00000007"
     place = Ack(1, 2, coordinates.unpack(PLACE))
     ack = messages.encode(0, place)
-    assert ack == b"\x01\x02" + bytes(8) + bytes((0, 0, 0, 1)) + bytes(7) + b"\x02" + PLACE
+    assert ack == b"\x01\x02" + bytes(8) + bytes((0, 0, 0, 1)) + bytes(7) + b"\x02\x00" + PLACE
+    flagged = messages.encode(0, Ack(1, 2, partial=True, only_global=True))
+    assert flagged[22] == 5
     want = messages.encode(0, Want(((2, NODE),)))
     assert want == b"\x01\x08" + bytes(8) + b"\x02" + NODE
 

@@ -29,6 +29,7 @@ from gossip.messages import (
     Records,
     Want,
 )
+from gossip.queries import Find, Found, Link, Linked, Store, Unlink
 from gossip.records import MAX_MEMBER_SIZE, MAX_RECORD_SIZE, OVERHEAD, Record, Statement
 from tests.gossip.cluster import id_of, key_of, protocol_of, record_of
 
@@ -67,7 +68,7 @@ def entries(draw: st.DrawFn) -> Entries:
     made = tuple(
         Entry(kind, node, draw(u64), draw(st.binary(min_size=4, max_size=4))) for node, kind in keys
     )
-    return Entries(bytes(16), b"\xff" * 16, made)
+    return Entries(bytes(16), b"\xff" * 16, made, draw(st.booleans()))
 
 
 halves = st.floats(-65504, 65504, width=16)
@@ -99,7 +100,19 @@ bodies: st.SearchStrategy[Body] = st.one_of(
     st.builds(Nack, u32),
     st.just(Gossip()),
     st.just(Records()),
-    st.lists(u64, min_size=BUCKETS, max_size=BUCKETS).map(lambda h: Buckets(tuple(h))),
+    st.builds(
+        Buckets,
+        st.lists(u64, min_size=BUCKETS, max_size=BUCKETS).map(tuple),
+        st.booleans(),
+    ),
+    st.builds(Link, st.booleans(), st.booleans(), st.integers(1, 2**32 - 1)),
+    st.builds(Linked, st.booleans(), st.integers(1, 2**32 - 1)),
+    st.builds(Unlink, st.booleans(), st.integers(1, 2**32 - 1)),
+    st.builds(Find, u32, nodes, st.integers(1, 4)),
+    st.integers(1, 16).flatmap(
+        lambda total: st.builds(Found, u32, st.integers(0, total - 1), st.just(total))
+    ),
+    st.builds(Store, nodes, st.booleans()),
     entries(),
     st.lists(st.tuples(st.integers(0, 255), nodes), min_size=1, max_size=50).map(
         lambda keys: Want(tuple(keys))
