@@ -193,7 +193,7 @@ async def test_two_hosts_become_a_mesh(alpha: Place, kernel: Kernel, tmp_path: P
         (peer,) = (await first.get("/v1/status"))["peers"]
         assert (peer["name"], peer["state"], peer["path"]) == ("beta", "left", None)
         await first.down()
-    assert len(alpha.storage.load_records()) == len(beta.storage.load_records()) == 4
+    assert len(alpha.storage.load_records()) == len(beta.storage.load_records()) == 5
 
 
 async def test_a_killed_daemon_goes_on_where_it_was(alpha: Place) -> None:
@@ -274,7 +274,7 @@ async def test_signals_stop_it_in_order(alpha: Place, number: int) -> None:
     async with alpha.running() as up:
         os.kill(os.getpid(), number)
         await asyncio.wait_for(up.ended, PATIENCE)
-    assert len(alpha.storage.load_records()) == 2
+    assert len(alpha.storage.load_records()) == 3
 
 
 async def test_a_taken_api_port_is_an_error_before_any_peer_can_notice(
@@ -408,7 +408,7 @@ async def test_damaged_state_is_set_aside_told_and_made_again(alpha: Place) -> N
     async with alpha.running() as up:
         notices = (await up.get("/v1/status"))["notices"]
         assert sum("damaged" in notice for notice in notices) == 2
-        assert len(up.daemon._node.records()) == 2
+        assert len(up.daemon._node.records()) == 3
 
 
 def test_run_holds_the_state_and_loads_the_identity(

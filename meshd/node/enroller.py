@@ -6,6 +6,8 @@ used, and the issuer's ledger.
 
 from __future__ import annotations
 
+from ipaddress import IPv4Address
+
 from gossip import GossipProtocol, MemberState, NodeId, RecordKind
 from meshd.node.addresses import node_id
 from meshd.node.certificates import TrustError, read_csr
@@ -71,19 +73,22 @@ class Enroller:
         state, identity = self._state, self._state.identity
         asked, unix_time = decode_request(request), state.unix_time(now)
         public_key, _ = read_csr(asked.csr)
+        if identity.revoked:
+            raise LocalError("this issuer was revoked: ask another one")
         node, listed = node_id(public_key), identity.trust.list_of(issuer.certificate.node)
         if identity.trust.fallen.last(node) or issuer.ledger.revoked(node, listed):
             raise TrustError("certificate-revoked")
         redeemed = invitation.redeem(node, unix_time)
         others = [peer for peer in state.holders() if peer.id != node]
+        own = identity.certificate
         known = [peer.certificate for peer in others if peer.certificate is not None]
         certificate = issuer.issue(
             asked.csr,
             invitation.grants,
-            [item.address4 for item in (*known, identity.certificate)],
+            [*(IPv4Address(key) for peer in others for key in peer.keys4), own.address4],
             identity.trust.departed.beyond(node_id(public_key), unix_time),
             state.random_bytes,
-            [item.name for item in (*known, identity.certificate)],
+            [item.name for item in (*known, own)],
         )
         own_issuer = b""
         if "issuer" in certificate.roles:

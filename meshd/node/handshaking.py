@@ -95,6 +95,8 @@ class Handshakes:
         if peer.record is None or peer.id == self._state.identity.id:
             return False
         state, identity = self._state, self._state.identity
+        if identity.trust.is_revoked(identity.certificate):
+            return False  # nobody would answer
         index = state.new_index()
         initiator = Initiator(
             self._suite,

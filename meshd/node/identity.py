@@ -64,6 +64,13 @@ class Identity:
         return (self.certificate.der, *self.issuer_certificates)
 
     @property
+    def revoked(self) -> bool:
+        """Whether this node's certificate was revoked, or what it issues with."""
+        if self.issuer is not None and self.trust.is_revoked(self.issuer.certificate):
+            return True
+        return self.trust.is_revoked(self.certificate)
+
+    @property
     def static_public(self) -> bytes:
         """The raw X25519 public key, 32 bytes."""
         return self.static.public_key().public_bytes_raw()

@@ -77,7 +77,7 @@ class Issuer:
         """
         public_key, wished = read_csr(csr)
         node = node_id(public_key)
-        self._check_time(unix_time)
+        self.check_time(unix_time)
         self.permit(grants)
         self.ledger.forget_before(unix_time)
         before = self.ledger.get(node)
@@ -89,7 +89,7 @@ class Issuer:
         if before is not None and before.address4 not in used:
             address4 = before.address4
         else:
-            address4 = assign4(node, self._prefix4(), used)
+            address4 = assign4(node, self.prefix4(), used)
         certificate = make_node(
             self.key,
             self.certificate,
@@ -131,14 +131,16 @@ class Issuer:
             self.ledger.record_issuer(node, made.node)
         return made
 
-    def _check_time(self, unix_time: float) -> None:
+    def check_time(self, unix_time: float) -> None:
+        """Raises LocalError when this issuer's own certificate is not valid now."""
         if not self.certificate.not_before <= unix_time <= self.certificate.not_after:
             raise LocalError(
                 "this node's issuer certificate is not valid at the time of this host's clock: "
                 "check the clock with `timedatectl`, and the certificate with `meshd cert show`"
             )
 
-    def _prefix4(self) -> IPv4Network:
+    def prefix4(self) -> IPv4Network:
+        """The prefix that this issuer gives addresses out of. Raises LocalError."""
         for prefix in self.certificate.constraints:
             if isinstance(prefix, IPv4Network):
                 return prefix

@@ -15,10 +15,12 @@ from random import Random
 from gossip import GossipProtocol, Record, Wakeup
 from meshd.node import control, finding
 from meshd.node.authority import MeshAuthority
+from meshd.node.credentials import Credentials
 from meshd.node.dialogue import Dialogue
 from meshd.node.enroller import Enroller
 from meshd.node.errors import RemoteError
 from meshd.node.handshaking import Handshakes
+from meshd.node.holding import keys_of
 from meshd.node.identity import Identity
 from meshd.node.inbound import Inbound, Receipt
 from meshd.node.invitation import Invitation
@@ -80,7 +82,7 @@ class Node:
         )
         self._table = OverlayTable()
         self.outbound = Outbound(state, self._table)
-        self._inbound = Inbound(state, _own_addresses(identity))
+        self._inbound = Inbound(state, keys_of(identity.certificate))
         self._relay = Relay(state)
         self._handshakes = Handshakes(state, now)
         for invitation in invitations:
@@ -92,8 +94,16 @@ class Node:
         self._membership = Membership(
             state, self._gossip, self._authority, self._table, self._dialogue, self._handshakes, now
         )
+        membership = self._membership
+        self.credentials = Credentials(
+            state, self._gossip, self._authority, self._dialogue, self._relay, membership.rebuild
+        )
+        membership.addresses_changed = self._inbound.own
+        membership.revocations_changed = self.credentials.lists.record_changed
         self._upkeep = Upkeep(state, self._handshakes, self._dialogue, self._relay, now)
-        self._membership.start(records, now)
+        membership.start(records, now)
+        self.credentials.lists.publish(now)
+        membership.drain(now)
 
     # Inputs: the network and the TUN
 
@@ -233,6 +243,7 @@ class Node:
             self._gossip.handle_timer(now)
         self._upkeep.run(now)
         self._membership.leaving.run(now)
+        self.credentials.run(now)
         self._membership.publish(now)
         self._settle(now)
 
@@ -374,11 +385,3 @@ class Node:
     def find(self, text: str) -> Peer | None:
         """A peer by name, id or overlay address."""
         return finding.find(text, self._state.peers.values(), self._state.identity.trust)
-
-
-def _own_addresses(identity: Identity) -> frozenset[Key]:
-    keys: list[Key] = []
-    for address in identity.certificate.addresses:
-        value = int(address)
-        keys.append(value if address.version == 4 else (value >> 64, value & (1 << 64) - 1))
-    return frozenset(keys)

@@ -320,10 +320,10 @@ def test_records_can_be_kept_and_given_back() -> None:
     mesh = Mesh()
     alpha, _ = mesh.pair()
     mesh.run(2)
-    assert len(alpha.node.records()) == 4
+    assert len(alpha.node.records()) == 5
     alpha.kill()
     alpha.start()
-    assert len(alpha.node.records()) == 4
+    assert len(alpha.node.records()) == 5
 
 
 def test_expired_invitations_are_not_kept_in_memory() -> None:

@@ -17,6 +17,7 @@ from typing import TypeVar
 from gossip import GossipConfig, Record
 from gossip.records import decode as decode_record
 from meshd.node import outputs
+from meshd.node.chain import TrustStore
 from meshd.node.errors import RemoteError
 from meshd.node.grants import Grants
 from meshd.node.identity import Identity, found, join
@@ -48,6 +49,8 @@ PERSIST = (
     outputs.PersistInvitation,
     outputs.PersistLedger,
     outputs.PersistTrust,
+    outputs.PersistRevocations,
+    outputs.PersistIdentity,
     outputs.PersistRecords,
 )
 
@@ -86,6 +89,8 @@ class Disk:
     records: tuple[bytes, ...] = ()
     invitations: dict[bytes, Invitation] = field(default_factory=dict)
     ledgers: int = 0
+    lists: tuple[bytes, ...] = ()
+    """Revocation lists."""
     full: bool = False
 
     def write(self, output: Output, node: Node) -> None:
@@ -101,6 +106,8 @@ class Disk:
                 self.invitations[invitation.locator] = invitation
             case outputs.PersistLedger():
                 self.ledgers += 1
+            case outputs.PersistRevocations():
+                self.lists = tuple(item.der for item in node.state.identity.trust.lists)
             case outputs.PersistRecords():
                 self.records = tuple(record.encode() for record in node.records())
 
@@ -147,6 +154,8 @@ class Host:
         assert self.running is None, f"{self.name} is running"
         self.boots += 1
         now = self.mesh.world.now
+        if self.boots > 1:
+            self.identity = self._read_again()
         rng = self.mesh.world.stream(f"{self.name}/{self.boots}")
         self.running = Node(
             self.identity,
@@ -164,6 +173,13 @@ class Host:
             self.mesh.network.attach(address, self._arrived)
         self.node.set_local_endpoints(self.endpoints, now)
         self.settle()
+
+    def _read_again(self) -> Identity:
+        """What the files say: the issuers that were known, and the lists that were saved."""
+        known = self.identity.trust
+        issuers = [issuer.der for issuer in known.issuers]
+        trust = TrustStore(known.root.der, issuers, self.disk.lists)
+        return replace(self.identity, trust=trust)
 
     def kill(self) -> None:
         """End the node as `kill -9` does: only the disk is left."""
@@ -241,11 +257,12 @@ class Host:
     def settle(self) -> None:
         """Carry out what the node asks for; a failed write drops what stands behind it."""
         node, now = self.node, self.mesh.world.now
-        for output in node.drain():
-            try:
-                self._perform(output)
-            except OSError:
-                break
+        while node.pending:
+            for output in node.drain():
+                try:
+                    self._perform(output)
+                except OSError:
+                    break
         wakeup = node.next_wakeup()
         if self._timer is not None:
             self._timer.cancel()
@@ -270,6 +287,9 @@ class Host:
                     self._send(bytes(piece), batch.endpoint)
             case _ if isinstance(output, PERSIST):
                 self.disk.write(output, self.node)
+                if isinstance(output, outputs.PersistIdentity):
+                    self.identity = output.identity
+                    self.node.credentials.adopt(output.identity, self.mesh.world.now)
             case _:
                 self.events.append(output)
 

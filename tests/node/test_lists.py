@@ -1,0 +1,442 @@
+"""Revocation lists between whole nodes: taking effect, spreading, lasting."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+
+from gossip import Record, RecordKind
+from gossip.records import signed
+from meshd.node.authority import MeshAuthority
+from meshd.node.control import RevocationPiece, RevocationRequest
+from meshd.node.errors import LocalError
+from meshd.node.grants import Grants
+from meshd.node.identity import Identity
+from meshd.node.lists import FETCH_AGAIN, OWN, PIECE_SIZE, REVOKED
+from meshd.node.outputs import AuthFailure, PeerChanged, Warned
+from meshd.node.records import (
+    MAX_RECORD_BODY,
+    ListNote,
+    decode_revocations,
+    encode_chain,
+    encode_revocations,
+)
+from meshd.node.revocation import RevocationList, make_list
+from tests.node.meshes import NOW, issuer_of
+from tests.node.virtual import CONFIG, Host, Mesh
+
+
+def revoke(host: Host, text: str) -> None:
+    """What `meshd revoke` does: plan, to disk, in force."""
+    now, node = host.mesh.world.now, host.node
+    planned = node.credentials.plan_revocation(text, now)
+    assert planned.lists
+    known = {item.authority: item for item in host.identity.trust.lists}
+    known.update({item.authority: item for item in planned.lists})
+    host.disk.lists = tuple(item.der for item in known.values())
+    node.credentials.revoke(planned, now)
+    node.handle_timer(now)
+    host.settle()
+
+
+def list_of(founder: Identity, number: int, serials: Sequence[int]) -> RevocationList:
+    """A list of the founder's CA."""
+    issuer = issuer_of(founder)
+    return make_list(issuer.key, issuer.certificate, number, dict.fromkeys(serials, NOW), NOW)
+
+
+def sessions(host: Host, other: Host) -> int:
+    peer = host.node.state.peers.get(other.identity.id)
+    return 0 if peer is None else len(peer.sessions())
+
+
+def knows(host: Host) -> bool:
+    """Whether a list of the founder's CA is in force."""
+    return bool(host.identity.trust.lists)
+
+
+def record_of(host: Host, notes: Sequence[ListNote], sequence: int = 90) -> Record:
+    """A REVOCATIONS record that `host` signs."""
+    own = host.identity
+    authority = host.node._authority
+    body = encode_revocations(notes)
+    key = own.certificate.public_key
+    return signed(authority, RecordKind.REVOCATIONS, key, own.id, sequence, body)
+
+
+def ghost_of(mesh: Mesh, host: Host, notes: Sequence[ListNote]) -> None:
+    """Let `host` hear of an issuer that does not run, and of what it publishes."""
+    ghost = mesh.host("ghost", grants=Grants(roles=("issuer",)), start=False).identity
+    chain = encode_chain(ghost.chain)
+    assert chain is not None
+    for kind, body in (
+        (RecordKind.CERTIFICATE, chain),
+        (RecordKind.REVOCATIONS, encode_revocations(notes)),
+    ):
+        authority = MeshAuthority(ghost, NOW)
+        record = signed(authority, kind, ghost.certificate.public_key, ghost.id, 5, body)
+        assert host.node.gossip.accept(record, mesh.world.now)
+    host.node.handle_timer(mesh.world.now)
+    host.settle()
+
+
+def test_a_revoked_node_is_out_everywhere_within_seconds() -> None:
+    mesh = Mesh()
+    alpha, beta, gamma = mesh.trio()
+    delta = mesh.host("delta")
+    mesh.connect(alpha, beta, gamma, delta)
+    revoke(alpha, "gamma")
+    others = (alpha, beta, delta)
+    took = mesh.until(lambda: not any(sessions(host, gamma) for host in others), 3)
+    assert took < 3
+    mesh.until(lambda: not any(sessions(gamma, host) for host in others), 3)
+    for host in others:
+        peer = host.peer(gamma)
+        assert (peer.state, peer.last_error) == ("left", REVOKED)
+        assert gamma.identity.id not in [member.id for member in host.node.gossip.members()]
+        assert host.node.gossip.record(gamma.identity.id, RecordKind.MEMBER) is None
+        assert host.node.route(gamma.identity.certificate.address4)[0] is None
+        assert PeerChanged(gamma.identity.id, "gamma", "revoked") in host.told(PeerChanged)
+    mesh.run(30)
+    assert not any(sessions(host, gamma) for host in others)
+    assert beta.ping(delta)
+
+
+def test_who_is_revoked_is_told_why() -> None:
+    mesh = Mesh()
+    alpha, beta, gamma = mesh.trio()
+    mesh.connect(alpha, beta, gamma)
+    revoke(alpha, "gamma")
+    mesh.until(lambda: gamma.node.credentials.lists.revoked, 3)
+    assert gamma.told(Warned) == [Warned(OWN)]
+    assert gamma.node.credentials.notices(mesh.world.now) == [OWN]
+    assert gamma.disk.lists
+    mesh.run(1)
+    before = len(mesh.sent)
+    mesh.run(60)
+    assert [d for d in list(mesh.sent)[before:] if d.host == "gamma"] == []
+
+
+def test_handshakes_of_the_revoked_are_refused_and_counted() -> None:
+    mesh = Mesh()
+    alpha, beta, gamma = mesh.trio()
+    mesh.connect(alpha, beta, gamma)
+    gamma.kill()  # it hears of nothing
+    revoke(alpha, "gamma")
+    mesh.until(lambda: knows(beta), 5)
+    gamma.start()
+    mesh.run(10)
+    assert not sessions(alpha, gamma)
+    assert not sessions(beta, gamma)
+    assert beta.drops["certificate-revoked"] + alpha.drops["certificate-revoked"] > 0
+    assert AuthFailure("certificate-revoked", None) in [*alpha.events, *beta.events]
+
+
+def test_a_revocation_holds_after_a_restart_of_all() -> None:
+    mesh = Mesh()
+    alpha, beta, gamma = mesh.trio()
+    mesh.connect(alpha, beta, gamma)
+    gamma.kill()
+    revoke(alpha, "gamma")
+    mesh.until(lambda: knows(beta), 5)
+    for host in (alpha, beta):
+        host.kill()
+        host.start()
+    gamma.start()
+    mesh.connect(alpha, beta)
+    mesh.run(20)
+    assert not sessions(alpha, gamma)
+    assert not sessions(beta, gamma)
+    assert alpha.drops["certificate-revoked"] + beta.drops["certificate-revoked"] > 0
+
+
+def test_who_was_away_hears_of_it_before_or_after_the_certificate() -> None:
+    mesh = Mesh()
+    alpha, beta, gamma = mesh.trio()
+    mesh.connect(alpha, beta, gamma)
+    beta.kill()
+    revoke(alpha, "gamma")
+    beta.start()  # it remembers gamma, and not the list
+    assert not knows(beta)
+    mesh.until(lambda: knows(beta) and not sessions(beta, gamma), 20)
+    delta = mesh.host("delta")  # it never heard of gamma
+    mesh.until(lambda: knows(delta), 20)
+    chain = gamma.identity.chain
+    with pytest.raises(Exception, match="certificate-revoked"):
+        delta.identity.trust.verify(chain[0], chain[1:], NOW + mesh.world.now)
+
+
+def test_packets_of_a_revoked_relay_find_another_way_and_its_channels_end() -> None:
+    mesh = Mesh()
+    alpha, beta, gamma = mesh.trio()
+    mesh.connect(alpha, beta, gamma)
+    number = alpha.node.relay.open(
+        beta.identity.id, gamma.identity.id, mesh.world.now, alpha.node.state.random_bytes
+    )
+    assert number is not None
+    assert alpha.node.relay.carries(number)
+    revoke(alpha, "gamma")
+    assert not alpha.node.relay.carries(number)
+
+
+def test_an_issuer_whose_ca_is_revoked_takes_its_nodes_with_it() -> None:
+    mesh = Mesh()
+    alpha, beta = mesh.pair()
+    token, _ = mesh.invite(alpha, Grants(name="second", roles=("issuer",)))
+    candidate = mesh.candidate(token, 60)
+    mesh.until(lambda: candidate.joiner.done, 10)
+    second = mesh.host("second", identity=candidate.identity())
+    mesh.connect(alpha, beta, second)
+    token, _ = mesh.invite(second, Grants(name="third"))
+    candidate = mesh.candidate(token, 61)
+    mesh.until(lambda: candidate.joiner.done, 10)
+    third = mesh.host("third", identity=candidate.identity())
+    mesh.connect(alpha, beta, second, third)
+    with pytest.raises(LocalError, match="issued by second: run `meshd revoke third` there"):
+        alpha.node.credentials.plan_revocation("third", mesh.world.now)
+    with pytest.raises(LocalError, match=r"no issuer.*issued by second"):
+        beta.node.credentials.plan_revocation("third", mesh.world.now)
+    revoke(alpha, "second")
+    mesh.until(lambda: not any(sessions(beta, host) for host in (second, third)), 5)
+    assert not sessions(alpha, second)
+    assert not sessions(alpha, third)
+    mesh.until(lambda: second.node.credentials.lists.revoked, 5)
+    token, _ = mesh.invite(second, Grants(name="fourth"))
+    late = mesh.candidate(token, 62)
+    mesh.run(12)
+    assert late.joiner.reply is None
+
+
+def test_the_lists_of_a_node_that_is_gone_last() -> None:
+    mesh = Mesh()
+    alpha, beta, gamma = mesh.trio()
+    mesh.connect(alpha, beta, gamma)
+    revoke(alpha, "gamma")
+    mesh.until(lambda: knows(beta), 5)
+    alpha.kill()
+    beta.kill()
+    beta.start()
+    delta = mesh.host("delta", start=False)
+    delta.disk.records = mesh.first_records()
+    delta.start()
+    mesh.until(lambda: knows(delta), 20)
+
+
+# Lists that do not fit into a record
+
+
+def test_a_large_list_is_fetched_piece_by_piece() -> None:
+    mesh = Mesh()
+    alpha, beta, gamma = mesh.trio()
+    mesh.connect(alpha, beta, gamma)
+    serials = [gamma.identity.certificate.serial, *range(1 << 62, (1 << 62) + 2000)]
+    listed = list_of(mesh.founder, 5, serials)
+    assert len(listed.der) > 3 * PIECE_SIZE
+    alpha.node.credentials.lists.put_in_force(listed, mesh.world.now)
+    alpha.node.handle_timer(mesh.world.now)
+    alpha.settle()
+    mesh.until(lambda: knows(beta) and not sessions(beta, gamma), 5)
+    assert beta.disk.lists == (listed.der,)
+
+
+def test_a_large_list_is_fetched_of_others_when_its_publisher_is_gone() -> None:
+    mesh = Mesh()
+    alpha, beta, gamma = mesh.trio()
+    mesh.connect(alpha, beta, gamma)
+    listed = list_of(mesh.founder, 5, range(1 << 62, (1 << 62) + 2000))
+    alpha.node.credentials.lists.put_in_force(listed, mesh.world.now)
+    alpha.node.handle_timer(mesh.world.now)
+    alpha.settle()
+    mesh.until(lambda: knows(beta) and knows(gamma), 5)
+    alpha.kill()
+    beta.kill()
+    beta.disk.lists = ()
+    beta.start()
+    mesh.until(lambda: knows(beta), 30)
+
+
+def test_a_list_that_nobody_has_is_asked_for_again_and_again_but_slower() -> None:
+    mesh = Mesh()
+    alpha, beta = mesh.pair()
+    note = ListNote(mesh.founder.certificate.authority, 7, b"d" * 16)
+    ghost_of(mesh, beta, [note])
+    fetches = beta.node.credentials.lists._fetches
+    ((_, fetch),) = fetches.items()
+    mesh.run(300)
+    assert 5 <= fetch.tries <= 12
+    assert fetch.number == 7
+    assert beta.ping(alpha)
+
+
+# Bad lists and bad records
+
+
+def test_pieces_that_make_no_sense_change_nothing() -> None:
+    mesh = Mesh()
+    alpha, beta = mesh.pair()
+    authority = mesh.founder.certificate.authority
+    good = list_of(mesh.founder, 5, [1 << 62]).der
+    forged = good[:-1] + bytes([good[-1] ^ 1])
+    lists = beta.node.credentials.lists
+    now, peer = mesh.world.now, beta.peer(alpha)
+    lists._arrived(peer, RevocationPiece(authority, 5, len(forged), 0, forged), now)
+    assert beta.drops["list-signature"] == 1
+    with pytest.raises(Exception, match="control"):
+        lists._arrived(peer, RevocationPiece(authority, 5, 100, 0, b"part"), now)
+    lists._arrived(peer, RevocationPiece(authority, 0, 0, 0, b""), now)
+    lists._arrived(peer, RevocationPiece(b"u" * 16, 5, len(good), 0, good), now)
+    assert knows(beta)  # the list itself says whose it is
+    lists._arrived(peer, RevocationPiece(authority, 5, len(good), 0, good), now)
+    assert beta.drops["list-signature"] == 1
+
+
+def test_a_transfer_begins_anew_when_a_piece_does_not_follow() -> None:
+    mesh = Mesh()
+    alpha, beta = mesh.pair()
+    listed = list_of(mesh.founder, 5, range(1 << 62, (1 << 62) + 2000))
+    authority, size = listed.authority, len(listed.der)
+    lists, peer = beta.node.credentials.lists, beta.peer(alpha)
+    note = ListNote(authority, 5, listed.digest)
+    beta.node.gossip.accept(record_of(alpha, [note]), mesh.world.now)
+    beta.node.handle_timer(mesh.world.now)
+    now = mesh.world.now
+    piece = listed.der[:PIECE_SIZE]
+    lists._arrived(peer, RevocationPiece(authority, 5, size, 0, piece), now)
+    for wrong in (
+        RevocationPiece(authority, 5, size, 5, piece),
+        RevocationPiece(authority, 6, size, PIECE_SIZE, piece),
+        RevocationPiece(authority, 5, size + 1, PIECE_SIZE, piece),
+    ):
+        lists._arrived(peer, wrong, now)
+    (fetch,) = lists._fetches.values()
+    assert len(fetch.got) == PIECE_SIZE
+    for start in range(PIECE_SIZE, size, PIECE_SIZE):
+        piece = listed.der[start : start + PIECE_SIZE]
+        lists._arrived(peer, RevocationPiece(authority, 5, size, start, piece), now)
+    assert knows(beta)
+    assert not lists._fetches
+
+
+def test_records_of_who_is_no_issuer_or_that_are_wrong_are_not_admitted() -> None:
+    mesh = Mesh()
+    alpha, beta, gamma = mesh.trio()
+    mesh.connect(alpha, beta, gamma)
+    authority = gamma.node._authority
+    listed = list_of(mesh.founder, 5, [1 << 62])
+    whole = ListNote(listed.authority, 5, listed.digest, listed.der)
+    assert authority.admits(record_of(alpha, [whole]))
+    assert authority.admits(record_of(alpha, [replace(whole, der=None)]))
+    assert not authority.admits(record_of(beta, [whole]))
+    for wrong in (
+        replace(whole, number=6),
+        replace(whole, digest=bytes(16)),
+        replace(whole, der=listed.der[:-1] + b"?"),
+        replace(whole, authority=mesh.founder.trust.mesh_id),
+    ):
+        assert not authority.admits(record_of(alpha, [wrong]))
+    authority.forget(alpha.identity.id)
+    assert authority.admits(record_of(alpha, [whole]))
+    assert not authority.admits(record_of(alpha, [replace(whole, der=None)]))
+    record = record_of(alpha, [whole])
+    assert not authority.admits(replace(record, body=b"", withdrawn=True))
+    assert not authority.admits(replace(record, body=b"\x80"))
+
+
+def test_a_list_whose_ca_is_learnt_later_is_taken_then() -> None:
+    mesh = Mesh()
+    alpha, beta = mesh.pair()
+    token, _ = mesh.invite(alpha, Grants(name="second", roles=("issuer",)))
+    candidate = mesh.candidate(token, 60)
+    mesh.until(lambda: candidate.joiner.done, 10)
+    identity = candidate.identity()
+    issuer = issuer_of(identity)
+    trust = beta.identity.trust
+    assert not trust.knows(issuer.certificate.node)
+    listed = make_list(issuer.key, issuer.certificate, 1, {1 << 62: NOW}, NOW)
+    note = ListNote(listed.authority, 1, listed.digest, listed.der)
+    ghost_of(mesh, beta, [note])
+    mesh.run(6)
+    assert trust.list_of(listed.authority) is None
+    trust.add_issuer(issuer.certificate.der)
+    mesh.run(6)
+    assert trust.list_of(listed.authority) == listed
+
+
+def test_an_issuer_that_lost_its_lists_learns_them_back_and_counts_on() -> None:
+    mesh = Mesh()
+    alpha, beta, gamma = mesh.trio()
+    delta = mesh.host("delta")
+    mesh.connect(alpha, beta, gamma, delta)
+    revoke(alpha, "gamma")
+    mesh.until(lambda: knows(beta), 5)
+    alpha.kill()
+    alpha.disk.lists, alpha.disk.records, alpha.disk.sequence = (), (), 1
+    alpha.disk.records = mesh.first_records()
+    alpha.start()
+    mesh.connect(alpha, beta)
+    mesh.until(lambda: knows(alpha), 20)
+    revoke(alpha, "delta")
+    (listed,) = alpha.identity.trust.lists
+    assert listed.number == 2
+    assert gamma.identity.certificate.serial in listed.serials
+    mesh.until(lambda: beta.identity.trust.lists == (listed,), 10)
+
+
+def test_what_an_issuer_publishes_fits_a_record_and_names_its_ca() -> None:
+    mesh = Mesh()
+    alpha, beta = mesh.pair()
+    mesh.run(2)
+    record = beta.node.gossip.record(alpha.identity.id, RecordKind.REVOCATIONS)
+    assert record is not None
+    (note,) = decode_revocations(record.body)
+    assert (note.authority, note.number) == (mesh.founder.certificate.authority, 0)
+    assert beta.node.credentials.lists.holders(note.authority) == ["alpha"]
+    assert beta.node.gossip.record(beta.identity.id, RecordKind.REVOCATIONS) is None
+    large = list_of(mesh.founder, 5, range(1 << 62, (1 << 62) + 50))
+    small = list_of(mesh.founder, 4, [1 << 62])
+    notes = [ListNote(x.authority, x.number, x.digest, x.der) for x in (large, small)]
+    body = encode_revocations(notes)
+    assert len(body) <= MAX_RECORD_BODY
+    assert decode_revocations(body) == (replace(notes[0], der=None), notes[1])
+
+
+def test_a_request_for_what_is_not_there_gets_an_empty_answer() -> None:
+    mesh = Mesh()
+    alpha, beta = mesh.pair()
+    authority = mesh.founder.certificate.authority
+    lists = beta.node.credentials.lists
+    before = len(beta.node.state.outputs)
+    lists._requested(beta.peer(alpha), RevocationRequest(authority, 1), mesh.world.now)
+    assert len(beta.node.state.outputs) == before + 1
+    assert FETCH_AGAIN > 0
+    assert CONFIG.relays
+
+
+# A split
+
+
+def test_a_revocation_in_a_split_reaches_the_other_half_soon_after_it_heals() -> None:
+    mesh = Mesh(seed=5)
+    alpha = mesh.alpha()
+    others = [mesh.host(f"node{number}") for number in range(9)]
+    hosts = [alpha, *others]
+    mesh.until(lambda: all(a.ready(b) for a in hosts for b in hosts if a is not b), 30)
+    ours, theirs = hosts[:5], hosts[5:]
+    groups = [[address for h in half for address, _ in h.endpoints] for half in (ours, theirs)]
+    mesh.network.split(groups)
+    mesh.run(60)
+    villain = theirs[0]
+    revoke(alpha, villain.name)
+    mesh.run(60)
+    assert all(knows(host) for host in ours)
+    assert not any(knows(host) for host in theirs)
+    assert all(host.ready(villain) for host in theirs[1:])
+    mesh.network.heal()
+    took = mesh.until(
+        lambda: all(knows(host) and not sessions(host, villain) for host in hosts[:5] + theirs[1:]),
+        30,
+    )
+    assert took < 30
+    mesh.until(lambda: villain.node.credentials.lists.revoked, 30)
