@@ -1,8 +1,15 @@
 """Network coordinates: where a node lies, so that round trips can be told without measuring.
 
 Vivaldi (Dabek, Cox, Kaashoek, Morris, SIGCOMM 2004) with height, as serf has it: 8 dimensions, a
-height for the access link, an adjustment from the last samples, and gravity against drift.
-Plain Python arithmetic in a fixed order: equal inputs give equal bits on every machine.
+height for the access link, an adjustment from the last samples, and gravity against drift. Beyond
+serf, one sample moves a node by `MAX_PULL` at most, whatever its sender claims.
+
+    w     = e_i / (e_i + e_j)                     whose word counts for how much
+    e_i   = e_i (1 - ce w) + ce w |d - rtt| / rtt
+    x_i  += cc w (rtt - d) unit(x_i - x_j)        the height by the same share
+
+Plain arithmetic in a fixed order (no `sum`, no `hypot`: they differ between versions of Python):
+equal inputs give equal bits everywhere.
 
 A coordinate on the wire: 22 bytes, eleven IEEE 754 half floats, big-endian. The vector (8), the
 height and the adjustment are in milliseconds; the error is a number from 0 to `ERROR_MAX`.
@@ -13,16 +20,33 @@ from __future__ import annotations
 import math
 import struct
 from dataclasses import dataclass
+from random import Random
 from typing import Final
 
 from gossip.errors import DecodeError
+from gossip.ids import NodeId
 
 DIMENSIONS: Final = 8
 ERROR_MAX: Final = 1.5
 """Of an error estimate: that of a node that has measured nothing yet."""
 HEIGHT_MIN: Final = 10e-6
 """Seconds."""
+CE: Final = 0.25
+"""How much one sample counts for the error estimate..."""
+CC: Final = 0.25
+"""...and for the place."""
+WINDOW: Final = 20
+"""Samples that the adjustment is the mean of."""
+FILTER: Final = 3
+"""Round trips to one peer whose median is taken."""
+GRAVITY: Final = 150.0
+"""Seconds: gravity pulls by (distance from the origin / this)^2."""
+MAX_RTT: Final = 10.0
+"""Seconds; longer round trips are no measure, and nobody lies so far out."""
+MAX_PULL: Final = 0.05
+"""Seconds by which one sample moves a node, its height, or counts for its adjustment."""
 
+_TINY: Final = 1e-6
 _PACKED: Final = struct.Struct(f">{DIMENSIONS + 3}e")
 PACKED_SIZE: Final = _PACKED.size
 _LARGEST: Final = 65504.0
@@ -38,6 +62,16 @@ class Coordinate:
     adjustment: float = 0.0
     error: float = ERROR_MAX
 
+    def raw_distance(self, other: Coordinate) -> float:
+        """The round trip by vectors and heights alone, in seconds."""
+        return _length(_difference(self.vector, other.vector)) + self.height + other.height
+
+    def distance(self, other: Coordinate) -> float:
+        """The round trip that is to be expected between the two, in seconds."""
+        raw = self.raw_distance(other)
+        adjusted = raw + self.adjustment + other.adjustment
+        return adjusted if adjusted > 0 else raw
+
     def pack(self) -> bytes:
         """The bytes on the wire; what is beyond their range is brought to its end."""
         values = (*self.vector, self.height, self.adjustment)
@@ -52,7 +86,7 @@ def unpack(data: bytes) -> Coordinate:
     *values, error = _PACKED.unpack(data)
     if not all(map(math.isfinite, values)) or not 0 <= error <= ERROR_MAX:
         raise DecodeError("a coordinate that is no number")
-    *vector, height, adjustment = (value / 1000 for value in values)
+    *vector, height, adjustment = [value / 1000 for value in values]
     if height < 0:
         raise DecodeError("a coordinate below the ground")
     return Coordinate(tuple(vector), height, adjustment, error)
@@ -60,3 +94,103 @@ def unpack(data: bytes) -> Coordinate:
 
 ORIGIN: Final = unpack(Coordinate().pack())
 """Where everyone begins, as it comes off the wire."""
+
+
+class Vivaldi:
+    """This node's place, and those of its peers as they told them; at most `limit` of those."""
+
+    def __init__(self, rng: Random, limit: int) -> None:
+        self._rng = rng
+        self._limit = limit
+        self._peers: dict[NodeId, tuple[Coordinate, tuple[float, ...]]] = {}
+        """Where each said it is, and the last round trips to it; the one heard longest ago first."""
+        self._samples = [0.0] * WINDOW
+        self._next = 0
+        self.coordinate = ORIGIN
+
+    def __len__(self) -> int:
+        return len(self._peers)
+
+    def of(self, node: NodeId) -> Coordinate | None:
+        """Where `node` said it is, with its last answer."""
+        known = self._peers.get(node)
+        return known[0] if known is not None else None
+
+    def forget(self, node: NodeId) -> None:
+        """Drop what is known of `node`."""
+        self._peers.pop(node, None)
+
+    def observe(self, node: NodeId, place: Coordinate, rtt: float) -> bool:
+        """`node` said that it is at `place`, and answered after `rtt` seconds.
+
+        Whether that was believed: not if the round trip, or the place, is beyond `MAX_RTT`.
+        """
+        far = _length(place.vector) + place.height + abs(place.adjustment)
+        if not 0 <= rtt <= MAX_RTT or far > MAX_RTT:
+            return False
+        _, before = self._peers.pop(node, (place, ()))
+        recent = (*before[1 - FILTER :], rtt)
+        while len(self._peers) >= self._limit:
+            del self._peers[next(iter(self._peers))]
+        self._peers[node] = place, recent
+        self._move(place, max(_TINY, sorted(recent)[len(recent) // 2]))
+        return True
+
+    def _move(self, place: Coordinate, rtt: float) -> None:
+        here = self.coordinate
+        difference = _difference(here.vector, place.vector)
+        apart = _length(difference)
+        raw = apart + here.height + place.height
+        adjusted = raw + here.adjustment + place.adjustment
+        distance = adjusted if adjusted > 0 else raw
+        weight = here.error / max(_TINY, here.error + place.error)
+        wrongness = min(ERROR_MAX, abs(distance - rtt) / rtt)
+        error = min(ERROR_MAX, here.error * (1 - CE * weight) + CE * weight * wrongness)
+        force = _limited(CC * weight * (rtt - distance))
+        vector, height = self._push(here, difference, apart, force, place.height)
+        # The adjustment is what the vectors cannot say: of the new place, without adjustments.
+        raw = _length(_difference(vector, place.vector)) + height + place.height
+        self._samples[self._next] = _limited(rtt - raw)
+        self._next = (self._next + 1) % WINDOW
+        total = 0.0
+        for sample in self._samples:
+            total += sample
+        away = _length(vector)
+        pull = -_limited(((away + height + ORIGIN.height) / GRAVITY) ** 2)
+        here = Coordinate(vector, height, total / (2 * WINDOW), error)
+        vector, height = self._push(here, vector, away, pull, ORIGIN.height)
+        self.coordinate = Coordinate(vector, height, here.adjustment, error)
+
+    def _push(
+        self,
+        here: Coordinate,
+        difference: tuple[float, ...],
+        apart: float,
+        force: float,
+        other_height: float,
+    ) -> tuple[tuple[float, ...], float]:
+        """Vector and height after a push of `force` seconds along `difference`."""
+        if apart > _TINY:
+            share = force / apart
+            rise = _limited((here.height + other_height) * share)
+            height = max(HEIGHT_MIN, here.height + rise)
+        else:
+            difference = tuple([self._rng.random() - 0.5 for _ in range(DIMENSIONS)])
+            share = force / max(_TINY, _length(difference))
+            height = here.height
+        return tuple([x + share * d for x, d in zip(here.vector, difference, strict=True)]), height
+
+
+def _difference(one: tuple[float, ...], other: tuple[float, ...]) -> tuple[float, ...]:
+    return tuple([a - b for a, b in zip(one, other, strict=True)])
+
+
+def _length(vector: tuple[float, ...]) -> float:
+    squares = 0.0
+    for value in vector:
+        squares += value * value
+    return math.sqrt(squares)
+
+
+def _limited(value: float) -> float:
+    return max(-MAX_PULL, min(MAX_PULL, value))

@@ -312,8 +312,9 @@ class Cluster:
         self._pump(host)
 
     def _send(self, host: Host, send: Send) -> None:
+        destination, payload, overhead = send
         host.sent += 1
-        host.sent_bytes += len(send.payload) + send.overhead
+        host.sent_bytes += len(payload) + overhead
         if self._known != self.observers:
             self._known = list(self.observers)
             told = [observer for observer in self._known if type(observer).sent != Observer.sent]
@@ -323,7 +324,7 @@ class Cluster:
         if host.process is not None:
             host.process.send(partial(self.network.send, host.endpoint, *send))
         else:
-            self.network.send(host.endpoint, send.destination, send.payload, send.overhead)
+            self.network.send(host.endpoint, destination, payload, overhead)
 
     def _see(self, host: Host, seen: Seen) -> None:
         self.world.trace.record(self.world.now, "saw", host.number, line(seen))

@@ -85,12 +85,12 @@ class Geography:
         """Seconds from one site to another, or back."""
         cosine = one.x * other.x + one.y * other.y + one.z * other.z
         arc = acos(cosine) if -1.0 < cosine < 1.0 else acos(copysign(1.0, cosine))
+        delay = (arc * _ARC_S + (one.height_s + other.height_s)) * self._scale
         chance = pair_bits(one.number, other.number)
-        delay = arc * _ARC_S + (one.height_s + other.height_s)
         if chance & 0xFFFF < self._detours:
             low, high = DETOUR
-            delay *= low + (high - low) * (chance >> 16 & 0xFFFF) / 65536
-        return delay * self._scale
+            return delay * (low + (high - low) * (chance >> 16 & 0xFFFF) / 65536)
+        return delay
 
     def _place(self, rng: Random, number: int) -> Place:
         region, north, east, _ = REGIONS[bisect(_BOUNDS, rng.random() * _BOUNDS[-1])]

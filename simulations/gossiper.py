@@ -72,6 +72,8 @@ class Gossiper:
             identity, key, config, authority, rng, now, disk.sequence + 1
         )
         """For scenarios: whatever it is asked to say comes out of `Cluster.act`."""
+        self.next_deadline = self.protocol.next_deadline
+        """When gossip wants to be called, infinity for never."""
         self._number = number
         self._identity = identity
         self.directory = directory
@@ -111,10 +113,6 @@ class Gossiper:
     def next_wakeup(self) -> Wakeup | None:
         """When gossip wants to be called."""
         return self.protocol.next_wakeup()
-
-    def next_deadline(self) -> float:
-        """The same, without the reason."""
-        return self.protocol.next_deadline()
 
     def drain(self) -> list[Send | Seen]:
         """Gossip's outputs, its messages addressed to endpoints."""

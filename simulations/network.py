@@ -35,6 +35,8 @@ class _Site:
     nat: Nat | None
     group: int = 0
     unplugged: bool = False
+    side: int = 0
+    """Two sites reach each other only where this is the same."""
     loss: float = 0.0
     free_at: float = 0.0
     """When the last byte that waits for the uplink will have left."""
@@ -103,12 +105,15 @@ class Network:
         """Cut the network: only hosts of one group reach each other. Sites are never cut apart."""
         for number, group in enumerate(groups):
             for address in group:
-                self._homes[address].group = number
+                site = self._homes[address]
+                site.group = number
+                self._take_side(site)
 
     def heal(self) -> None:
         """Undo `split` and `block`."""
         for site in self._sites.values():
             site.group = 0
+            self._take_side(site)
         self._blocked.clear()
 
     def block(self, source: str, destination: str) -> None:
@@ -117,7 +122,9 @@ class Network:
 
     def plug(self, address: str, plugged: bool) -> None:
         """Pull or put back the cable of a host's site: without it nothing leaves or arrives."""
-        self._homes[address].unplugged = not plugged
+        site = self._homes[address]
+        site.unplugged = not plugged
+        self._take_side(site)
 
     def impair(self, address: str, loss: float) -> None:
         """Lose this part of what a host's site sends, and of what it is sent."""
@@ -125,8 +132,7 @@ class Network:
 
     def side(self, address: str) -> int:
         """A number that two hosts share if no split, and no pulled cable, stands between them."""
-        site = self._homes[address]
-        return -1 - site.number if site.unplugged else site.group
+        return self._homes[address].side
 
     def reachable(self, one: str, other: str) -> bool:
         """Whether no split or block stands between two hosts, in both directions."""
@@ -158,7 +164,7 @@ class Network:
             world.post(world.now + LAN_LATENCY_S, self._deliver, source, destination, payload)
         elif site is None or site is home:
             self._drop("unroutable", source, destination)
-        elif self._cut(home, site):
+        elif home.side != site.side or (self._blocked and self._cut(home, site)):
             self._drop("partitioned", source, destination)
         elif self._conditions.narrow and size > self._mtu(home, site):
             self._drop("too-big", source, destination)
@@ -190,9 +196,10 @@ class Network:
         if conditions.bursts is not None and self._burst(home, conditions.bursts):
             self._drop("lost", source, destination)
             return
+        distance = queued + self._delay(home, site)
         copies = 2 if conditions.duplicate and draw() < conditions.duplicate else 1
         for _ in range(copies):
-            delay = queued + self._delay(home, site) + draw() * conditions.jitter_s
+            delay = distance + draw() * conditions.jitter_s
             if conditions.reorder and draw() < conditions.reorder:
                 delay += draw() * conditions.reorder_s
             if site.nat is None:
@@ -225,9 +232,12 @@ class Network:
         self._world.trace.record(self._world.now, "drop", reason, *source, *destination)
 
     def _cut(self, source: _Site, destination: _Site) -> bool:
-        if source.group != destination.group or source.unplugged or destination.unplugged:
+        if source.side != destination.side:
             return True
-        return bool(self._blocked) and (source.address, destination.address) in self._blocked
+        return (source.address, destination.address) in self._blocked
+
+    def _take_side(self, site: _Site) -> None:
+        site.side = -1 - site.number if site.unplugged else site.group
 
     def _mtu(self, one: _Site, other: _Site) -> int:
         conditions = self._conditions
