@@ -109,6 +109,11 @@ class Adversary:
             return Wakeup(self._attack_at, "attack")
         return wakeup
 
+    def next_deadline(self) -> float:
+        """The same, without the reason."""
+        wakeup = self.next_wakeup()
+        return float("inf") if wakeup is None else wakeup.at
+
     def drain(self) -> list[Send | Seen]:
         """Gossip's outputs, then the attack's."""
         evil, self._evil = self._evil, []

@@ -155,12 +155,15 @@ class NothingIsRefused(Checker):
 
     def __init__(self, cluster: Cluster) -> None:
         super().__init__(cluster)
+        self.tolerated: tuple[str, ...] = ()
+        """Reasons that do not count."""
         self._hosts = {host.endpoint: host for host in cluster.hosts}
 
     def refused(self, host: Host, reason: str, source: Endpoint) -> None:
         """Count a refusal; what adversaries send, and are sent, may be refused."""
         sender = self._hosts.get(source)
-        if host.honest and (sender is None or sender.honest):
+        honest = host.honest and (sender is None or sender.honest)
+        if honest and reason not in self.tolerated:
             self.violated(f"host {host.number} refused a datagram: {reason}")
 
 

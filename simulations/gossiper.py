@@ -89,6 +89,9 @@ class Gossiper:
 
     def start(self, seeds: Sequence[int], now: float) -> None:
         """Restore what the disk holds, publish a MEMBER record and join."""
+        if self.directory.node_at.get(self._endpoint) != self._identity:
+            old = self.directory.endpoint_of[self._identity]
+            self.directory.move(self._identity, old, self._endpoint)  # it moved while it was down
         self.protocol.restore([decode(record) for record in self._disk.records], now)
         self.protocol.publish(RecordKind.MEMBER, self._body(), now)
         self.protocol.join([self.directory.identities[seed] for seed in seeds], now)
@@ -206,16 +209,17 @@ def gossip_cluster(
     return Cluster(world, network, hosts, make)
 
 
-def start_settled(cluster: Cluster) -> None:
+def start_settled(cluster: Cluster, hosts: Sequence[Host] | None = None) -> None:
     """Boot all hosts as if they had long been up: all know all, nothing is news, timers are spread.
 
     It spares a scenario of a thousand hosts the million records of their joining. The hosts must
-    run gossip alone; raises TypeError for others.
+    run gossip alone; raises TypeError for others. `hosts` are those who are to start, if not all.
     """
-    for host in cluster.hosts:
+    hosts = cluster.hosts if hosts is None else hosts
+    for host in hosts:
         cluster.start(host, [])
-    records = [gossiper(host).own_record for host in cluster.hosts]
-    for host in cluster.hosts:
+    records = [gossiper(host).own_record for host in hosts]
+    for host in hosts:
         cluster.act(host, partial(gossiper(host).learn, records))
 
 

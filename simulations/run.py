@@ -174,7 +174,7 @@ class Run:
         self.expect(name, agreed, detail)
 
     def heal(self, limit_s: float = RECOVERY_LIMIT_S) -> None:
-        """The liveness phase: end all faults, losses and attacks; all who run must soon agree on all.
+        """The liveness phase: end all that is bad; all who run must soon agree on all.
 
         What the plan calls final stays as it is (TigerBeetle's VOPR: random healing hides a
         livelock, so here all faults end at once, and progress is demanded).

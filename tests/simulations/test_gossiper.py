@@ -166,3 +166,12 @@ def test_bytes_are_counted_as_ip_with_all_seals() -> None:
     cluster.observers.append(Sizes())
     boot(cluster)
     assert sum(host.sent_bytes for host in cluster.hosts) == sum(log) > 0
+
+
+def test_who_starts_elsewhere_than_it_was_is_known_to_be_there() -> None:
+    directory = Directory(ENDPOINTS)
+    elsewhere = ("10.0.9.9", 443)
+    moved = Gossiper(1, directory, Disk(), GossipConfig.lan(), Random(1), 0.0, elsewhere)
+    moved.start([], 0.0)
+    assert directory.node_at[elsewhere] == directory.identities[1]
+    assert ENDPOINTS[1] not in directory.node_at

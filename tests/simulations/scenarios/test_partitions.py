@@ -8,9 +8,7 @@ from tests.simulations.scenarios.played import play
 FEWEST = {scenario.name: scenario.nodes_min for scenario in SCENARIOS}
 
 
-@pytest.mark.parametrize(
-    ("name", "nodes"), [*FEWEST.items(), ("split-heal", 17), ("flapping", 9)]
-)
+@pytest.mark.parametrize(("name", "nodes"), [*FEWEST.items(), ("split-heal", 17), ("flapping", 9)])
 def test_whoever_was_cut_off_comes_back(name: str, nodes: int) -> None:
     play(name, nodes)
 
