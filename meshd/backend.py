@@ -18,6 +18,8 @@ from meshd.contract import (
     PathStatus,
     PeerStatus,
     Pong,
+    Renewed,
+    Revoked,
     Route,
     SelfStatus,
     Status,
@@ -30,11 +32,14 @@ from meshd.node.grants import Grants
 from meshd.node.invitation import invite
 from meshd.node.node import Node
 from meshd.node.outputs import Pong as PongOutput
+from meshd.node.outputs import RenewalEnded
 from meshd.node.paths import Path, PathKind
 from meshd.node.peer import Peer
 from meshd.node.wire import Endpoint, format_endpoint
 from meshd.pump import Pump
 
+RENEW_TIMEOUT = 40.0
+"""Seconds that a person waits for a new certificate."""
 LEAVE_STEP, LEAVE_STEPS = 0.05, 120
 """Seconds between two looks whether all is told of our leaving, and how many looks at most."""
 
@@ -61,6 +66,7 @@ class NodeBackend:
         self._started_at = self._loop.time()
         self._tokens = itertools.count(1)
         self._pings: dict[int, asyncio.Future[PongOutput]] = {}
+        self._renewals: dict[int, asyncio.Future[RenewalEnded]] = {}
         self.failing: str | None = None
         """What is wrong with this node, for `/health`; None when nothing is."""
 
@@ -83,7 +89,11 @@ class NodeBackend:
         return {
             "self": own,
             "peers": [self._peer(peer, now) for peer in peers if peer.id != identity.id],
-            "notices": [*([self.failing] if self.failing else []), *self._notices()],
+            "notices": [
+                *([self.failing] if self.failing else []),
+                *self._node.credentials.notices(now),
+                *self._notices(),
+            ],
         }
 
     def _peer(self, peer: Peer, now: float) -> PeerStatus:
@@ -272,6 +282,52 @@ class NodeBackend:
         self._node.add_invitation(invitation)
         return {"token": token.encode(), "expires": token.expiry}
 
+    async def revoke(self, node: str) -> Revoked:
+        """Revoke a node or a CA: its list is on disk before it is in force. Raises LocalError."""
+        now, credentials = self._loop.time(), self._node.credentials
+        planned = credentials.plan_revocation(node, now)
+        if planned.lists:
+            self._storage.save_revocations(self._node.state.identity.trust, planned.lists)
+            credentials.revoke(planned, now)
+            self._node.handle_timer(now)
+            self._pump.settle()
+        return {
+            "id": planned.node,
+            "name": planned.name,
+            "serials": [f"{serial:016x}" for serial in planned.serials],
+            "elsewhere": list(planned.elsewhere),
+        }
+
+    async def renew(self) -> Renewed:
+        """Get a new certificate now. Raises LocalError: why there is none."""
+        token = next(self._tokens)
+        future: asyncio.Future[RenewalEnded] = self._loop.create_future()
+        self._renewals[token] = future
+        try:
+            self._node.credentials.renew(token, self._loop.time())
+            self._pump.settle()
+            ended = await asyncio.wait_for(future, RENEW_TIMEOUT)
+        except asyncio.TimeoutError:
+            raise LocalError("no issuer has answered yet: see `meshd status`") from None
+        finally:
+            del self._renewals[token]
+        if ended.problem is not None:
+            raise LocalError(f"there is no new certificate: {ended.problem}")
+        certificate = self._node.state.identity.certificate
+        return {
+            "name": certificate.name,
+            "serial": f"{certificate.serial:016x}",
+            "not_before": _time(certificate.not_before),
+            "not_after": _time(certificate.not_after),
+            "issuer": certificate.authority.hex(),
+        }
+
+    def renewed(self, ended: RenewalEnded) -> None:
+        """The node's answer to a renewal."""
+        future = self._renewals.get(ended.token)
+        if future is not None and not future.done():
+            future.set_result(ended)
+
     async def leave(self) -> Left:
         """Leave for good: tell it, for some seconds at most, and begin to stop."""
         node, now = self._node, self._loop.time()
@@ -293,6 +349,10 @@ class NodeBackend:
     async def down(self) -> None:
         """Begin to stop."""
         self._stop()
+
+
+def _time(unix_time: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(unix_time))
 
 
 def _path(path: Path | None) -> PathStatus | None:

@@ -87,6 +87,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_places(parser, hidden=False)
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     _add_enrolling(verbs)
+    _add_certificates(verbs)
     _add_running(verbs)
     _add_showing(verbs)
     return parser
@@ -123,6 +124,14 @@ def _add_enrolling(verbs: Any) -> None:
     join = _verb(verbs, "join", "enrol:join", "join a mesh with the token of an invitation")
     join.add_argument("token", metavar="TOKEN|-", help="the token; - reads it from standard input")
     join.add_argument("--name", metavar="NODE", help="this node's name (default: the host's)")
+
+
+def _add_certificates(verbs: Any) -> None:
+    revoke = _verb(verbs, "revoke", "trust:revoke", "take back a node's certificate", reading=True)
+    revoke.add_argument(
+        "node", metavar="NODE", help="its name, id or overlay address; or a CA's id"
+    )
+    _verb(verbs, "renew", "trust:renew", "get a new certificate now", reading=True)
 
 
 def _add_running(verbs: Any) -> None:

@@ -107,6 +107,26 @@ class Left(TypedDict):
     state: str
 
 
+class Revoked(TypedDict):
+    """Whose certificates were revoked: a node, or a CA. `serials` are those that are new on the
+    lists, 16 hex digits each; `elsewhere`: sentences on what is to be done on other nodes."""
+
+    id: str
+    name: str
+    serials: list[str]
+    elsewhere: list[str]
+
+
+class Renewed(TypedDict):
+    """The certificate that this node has now; as in `cert show`."""
+
+    name: str
+    serial: str
+    not_before: str
+    not_after: str
+    issuer: str
+
+
 class Backend(Protocol):
     """What the daemon answers with. Any of these may raise LocalError: its sentence is shown."""
 
@@ -133,6 +153,12 @@ class Backend(Protocol):
 
     async def invite(self, grants: Grants, lifetime: int) -> Invited:
         """Make an invitation that holds for `lifetime` seconds. Raises LocalError."""
+
+    async def revoke(self, node: str) -> Revoked:
+        """Revoke a node by name, id or address, or a CA by its id. Raises LocalError."""
+
+    async def renew(self) -> Renewed:
+        """Get a new certificate now. Raises LocalError: why there is none."""
 
     async def leave(self) -> Left:
         """Leave the mesh for good, and begin to stop."""

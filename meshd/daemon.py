@@ -70,6 +70,7 @@ class Daemon:
         self._socket_path = socket_path
         self._stopping = asyncio.Event()
         self._failure: LocalError | None = None
+        self._lists_unsaved = False
         self._notices: list[str] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._saving: asyncio.TimerHandle | None = None
@@ -285,6 +286,11 @@ class Daemon:
                     storage.save_ledger(self._identity.issuer)
             case outputs.PersistTrust():
                 self._save_trust()
+            case outputs.PersistRevocations():
+                self._lists_unsaved = True
+                self._save_lists()
+            case outputs.PersistIdentity(identity):
+                self._adopt(identity)
             case outputs.PersistRecords():
                 if self._saving is None:
                     loop = asyncio.get_running_loop()
@@ -302,6 +308,8 @@ class Daemon:
                 self._auth_failed(reason, source)
             case outputs.Pong():
                 self._backend.answered(output)
+            case outputs.RenewalEnded():
+                self._backend.renewed(output)
             case _:
                 raise AssertionError(f"the pump does {type(output).__name__}")
 
@@ -321,11 +329,25 @@ class Daemon:
         except LocalError as error:
             _log.warning("%s", error)
 
+    def _save_lists(self) -> None:
+        self._storage.save_revocations(self._identity.trust)
+        self._lists_unsaved = False
+
+    def _adopt(self, identity: Identity) -> None:
+        """A new certificate: on disk first, then in use."""
+        self._storage.save_identity(identity)
+        self._identity = identity
+        loop = asyncio.get_running_loop()
+        self._node.credentials.adopt(identity, loop.time())
+        loop.call_soon(self._pump.settle)
+
     def _save_records(self) -> None:
         if self._saving is not None:
             self._saving.cancel()
             self._saving = None
         try:
+            if self._lists_unsaved:
+                self._save_lists()
             self._storage.save_records([record.encode() for record in self._node.records()])
             self._backend.failing = None
         except LocalError as error:

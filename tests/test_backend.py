@@ -45,6 +45,12 @@ class Desk:
             perform(output)
             if isinstance(output, outputs.Pong):
                 self.backend.answered(output)
+            elif isinstance(output, outputs.RenewalEnded):
+                self.backend.renewed(output)
+            elif isinstance(output, outputs.PersistIdentity):
+                loop = asyncio.get_running_loop()
+                self.side.node.credentials.adopt(output.identity, loop.time())
+                loop.call_soon(self.side.pump.settle)
 
         self.side.pump._perform = answer
 
@@ -271,6 +277,62 @@ async def test_who_is_no_issuer_cannot_invite(alpha: Desk, beta: Desk) -> None:
 async def test_down_begins_to_stop(alpha: Desk) -> None:
     await alpha.backend.down()
     assert alpha.stopped == [True]
+
+
+async def test_a_revocation_is_on_disk_and_ends_the_session(alpha: Desk, beta: Desk) -> None:
+    await met(alpha, beta)
+    with pytest.raises(LocalError, match="no node has the name"):
+        await alpha.backend.revoke("nobody")
+    revoked = await alpha.backend.revoke("beta")
+    serial = beta.side.identity.certificate.serial
+    assert (revoked["name"], revoked["serials"]) == ("beta", [f"{serial:016x}"])
+    (shown,) = alpha.backend.status()["peers"]
+    assert (shown["state"], shown["path"]) == ("left", None)
+    assert shown["last_error"] == "its certificate was revoked"
+    assert (alpha.storage.state / "revocations").exists()
+    await beta.side.until(lambda: len(beta.backend.status()["notices"]) == 2)
+    assert "was revoked" in beta.backend.status()["notices"][0]
+    assert (await alpha.backend.revoke("beta"))["serials"] == []
+    with pytest.raises(LocalError, match="was revoked"):
+        await beta.backend.renew()
+
+
+async def test_a_revocation_that_cannot_be_written_changes_nothing(
+    alpha: Desk, beta: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await met(alpha, beta)
+
+    def full(*_: object) -> None:
+        raise LocalError("no space left on device")
+
+    monkeypatch.setattr(alpha.storage, "save_revocations", full)
+    with pytest.raises(LocalError, match="no space"):
+        await alpha.backend.revoke("beta")
+    assert alpha.side.identity.trust.lists == ()
+    assert alpha.backend.status()["peers"][0]["path"] is not None
+
+
+async def test_a_new_certificate_comes_when_it_is_asked_for(alpha: Desk, beta: Desk) -> None:
+    await met(alpha, beta)
+    old = beta.side.identity.certificate
+    renewed = await beta.backend.renew()
+    held = beta.side.node.state.identity.certificate
+    assert held.serial != old.serial
+    assert (renewed["name"], renewed["serial"]) == ("beta", f"{held.serial:016x}")
+    assert renewed["not_after"].endswith("Z")
+    assert renewed["issuer"] == held.authority.hex()
+    assert alpha.backend.status()["peers"][0]["path"] is not None
+
+
+async def test_who_waits_for_a_certificate_is_told_when_none_comes(
+    alpha: Desk, beta: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(LocalError, match="no member with the role issuer"):
+        await beta.backend.renew()
+    monkeypatch.setattr("meshd.backend.RENEW_TIMEOUT", 0.01)
+    monkeypatch.setattr(beta.side.node.credentials, "renew", lambda token, now: None)
+    with pytest.raises(LocalError, match="no issuer has answered yet"):
+        await beta.backend.renew()
 
 
 async def test_leaving_tells_the_others_and_begins_to_stop(alpha: Desk, beta: Desk) -> None:

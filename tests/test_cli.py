@@ -21,6 +21,8 @@ VERBS = {
     "up": [],
     "down": [],
     "leave": [],
+    "revoke": ["x"],
+    "renew": [],
     "demo": [],
     "status": [],
     "ping": ["x"],

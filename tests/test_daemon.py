@@ -196,6 +196,69 @@ async def test_two_hosts_become_a_mesh(alpha: Place, kernel: Kernel, tmp_path: P
     assert len(alpha.storage.load_records()) == len(beta.storage.load_records()) == 5
 
 
+async def test_one_is_renewed_and_then_revoked(
+    alpha: Place, kernel: Kernel, tmp_path: Path
+) -> None:
+    beta = Place(tmp_path / "beta", kernel)
+    beta.root.mkdir()
+    async with alpha.running() as first:
+        token = decode_token((await first.post("/v1/invite", lifetime=600))["token"])
+        joined = await asyncio.to_thread(enrol.join, token, beta.storage, "beta", CONFIG)
+        async with beta.running(replace(CONFIG, tun=Tun("beta0"))) as second:
+            assert (await second.post("/v1/ping", peer="alpha", timeout=10))["pong"]
+            renewed = await second.post("/v1/renew")
+            assert renewed["serial"] != f"{joined.certificate.serial:016x}"
+            held = beta.storage.load_identity(time.time()).certificate
+            assert f"{held.serial:016x}" == renewed["serial"]
+            own = await first.post("/v1/renew")
+            assert own["name"] == "alpha"
+            revoked = await first.post("/v1/revoke", node="beta")
+            assert sorted(revoked["serials"]) == sorted(
+                f"{serial:016x}" for serial in (held.serial, joined.certificate.serial)
+            )
+            lists = second.daemon._node.credentials.lists
+            for _ in range(200):
+                if lists.revoked:
+                    break
+                await asyncio.sleep(0.02)
+            (notice,) = [n for n in (await second.get("/v1/status"))["notices"] if "revoked" in n]
+            assert "no member any more" in notice
+            await second.down()
+        await first.down()
+    with pytest.raises(LocalError, match="was revoked"):
+        beta.storage.load_identity(time.time())
+
+
+async def test_a_list_that_cannot_be_saved_is_saved_later(
+    alpha: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with alpha.running() as up:
+        daemon = up.daemon
+        storage, save = daemon._storage, daemon._storage.save_revocations
+        full = LocalError("no space left on device")
+        monkeypatch.setattr(storage, "save_revocations", raising(full))
+        with pytest.raises(OSError, match="no space"):
+            daemon._perform(outputs.PersistRevocations())
+        assert daemon._backend.failing == str(full)
+        monkeypatch.setattr(storage, "save_revocations", save)
+        daemon._save_records()
+        assert daemon._backend.failing is None
+        assert (alpha.storage.state / "revocations").exists()
+        monkeypatch.setattr(storage, "save_identity", raising(full))
+        before = daemon._node.state.identity
+        with pytest.raises(OSError, match="no space"):
+            daemon._perform(outputs.PersistIdentity(replace(before, mesh_secret=bytes(32))))
+        assert daemon._node.state.identity is before
+        await up.down()
+
+
+def raising(error: LocalError) -> Callable[..., None]:
+    def work(*_: object) -> None:
+        raise error
+
+    return work
+
+
 async def test_a_killed_daemon_goes_on_where_it_was(alpha: Place) -> None:
     async with alpha.running() as up:
         counted = up.daemon._node._handshakes.next_counter(0.0)

@@ -473,7 +473,18 @@ def test_every_place_and_every_variable_is_told() -> None:
 
 
 @pytest.mark.parametrize(
-    "shape", ["Status", "SelfStatus", "PeerStatus", "PathStatus", "Pong", "Found", "Route"]
+    "shape",
+    [
+        "Status",
+        "SelfStatus",
+        "PeerStatus",
+        "PathStatus",
+        "Pong",
+        "Found",
+        "Route",
+        "Revoked",
+        "Renewed",
+    ],
 )
 def test_every_field_of_the_json_is_told(shape: str) -> None:
     text = section("configuration", f"### {shape}")

@@ -3,7 +3,8 @@
 Who may ask what:
 
 - The unix socket has mode 0660, so its owner and group may connect. Reading needs no more; what
-  changes something (`down`, `leave`, `invite`) needs root or the daemon's own user, by SO_PEERCRED.
+  changes something (`down`, `leave`, `invite`, `revoke`, `renew`) needs root or the daemon's own
+  user, by SO_PEERCRED.
 - On TCP there is nothing but `/health` and `/metrics`. The Host header must be one that this
   server knows, so that a page that rebinds its name to our address learns nothing (HTTP/1.0 may
   leave it out). A connection carries one request and lives ten seconds; of too many, the oldest
@@ -164,6 +165,8 @@ class _LocalApi(_ReadApi):
             web.post("/v1/lookup", self._lookup),
             web.post("/v1/ping", self._ping),
             web.post("/v1/invite", self._invite),
+            web.post("/v1/revoke", self._revoke),
+            web.post("/v1/renew", self._renew),
             web.post("/v1/down", self._down),
             web.post("/v1/leave", self._leave),
         ]
@@ -203,6 +206,16 @@ class _LocalApi(_ReadApi):
             )
         )
         return web.json_response(await self._backend.invite(grants, lifetime))
+
+    async def _revoke(self, request: web.Request) -> web.Response:
+        _manager(request)
+        node = _text(await _body(request, "node"), "node")
+        return web.json_response(await self._backend.revoke(node))
+
+    async def _renew(self, request: web.Request) -> web.Response:
+        _manager(request)
+        await _body(request)
+        return web.json_response(await self._backend.renew())
 
     async def _down(self, request: web.Request) -> web.Response:
         _manager(request)

@@ -45,6 +45,7 @@ from meshd.node.identity import Identity, found, new_node_key
 from meshd.node.invitation import Invitation, decode_invitation, locate, show_time
 from meshd.node.issuing import Issuer
 from meshd.node.ledger import Ledger, decode_ledger
+from meshd.node.revocation import RevocationList
 
 MAX_INVITATIONS = 1000
 """Invitations that are open at one time."""
@@ -243,9 +244,17 @@ class Storage:
         """Replace the saved gossip records."""
         self._save("records", encode(list(records)))
 
-    def save_revocations(self, trust: TrustStore) -> None:
-        """Save the lists in force, before a new one takes effect elsewhere."""
-        self._save("revocations", encode([item.der for item in trust.lists]))
+    def save_identity(self, identity: Identity) -> None:
+        """Replace the certificates by those of a renewal; keys and all else stay."""
+        files = keyring.write_files(identity)
+        for name in (keyring.ISSUER_CERTIFICATE, keyring.CA, keyring.NODE_CERTIFICATE):
+            if name in files:
+                write_file(self.certs / name, files[name], 0o644)
+
+    def save_revocations(self, trust: TrustStore, new: Sequence[RevocationList] = ()) -> None:
+        """Save the lists in force, and `new` ones before they are."""
+        lists = {item.authority: item.der for item in (*trust.lists, *new)}
+        self._save("revocations", encode(list(lists.values())))
 
     def save_ledger(self, issuer: Issuer) -> None:
         """Save what was issued, before the certificate leaves this node."""

@@ -10,7 +10,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from meshd.contract import Found, Invited, Left, PathStatus, PeerStatus, Pong, Route, Status
+from meshd.contract import (
+    Found,
+    Invited,
+    Left,
+    PathStatus,
+    PeerStatus,
+    Pong,
+    Renewed,
+    Revoked,
+    Route,
+    Status,
+)
 from meshd.host.api import ApiServer
 from meshd.host.listeners import UnixListener
 from meshd.node.errors import LocalError
@@ -59,6 +70,9 @@ class FakeBackend:
     notices: list[str] = field(default_factory=list)
     offered: list[Route] = field(default_factory=list)
     pongs: list[Pong | None] = field(default_factory=list)
+    revoked: Revoked = field(
+        default_factory=lambda: Revoked(id=BETA, name="beta", serials=[], elsewhere=[])
+    )
     left: Left = field(default_factory=lambda: Left(told=0, final=True, certs="", state=""))
     error: LocalError | None = None
     asked: list[Any] = field(default_factory=list)
@@ -116,6 +130,24 @@ class FakeBackend:
             raise self.error
         self.asked.append((grants, lifetime))
         return {"token": "aegis1-from-the-daemon", "expires": 7}
+
+    async def revoke(self, node: str) -> Revoked:
+        if self.error:
+            raise self.error
+        self.asked.append(("revoke", node))
+        return self.revoked
+
+    async def renew(self) -> Renewed:
+        if self.error:
+            raise self.error
+        self.asked.append("renew")
+        return {
+            "name": "alpha",
+            "serial": "40" * 8,
+            "not_before": "2026-10-15T04:00:00Z",
+            "not_after": "2027-01-15T06:00:00Z",
+            "issuer": BETA,
+        }
 
     async def leave(self) -> Left:
         if self.error:

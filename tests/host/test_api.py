@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from meshd.contract import Found, Invited, Left, Pong, Route, Status
+from meshd.contract import Found, Invited, Left, Pong, Renewed, Revoked, Route, Status
 from meshd.host import api
 from meshd.host.api import ApiServer
 from meshd.host.listeners import UnixListener, open_tcp
@@ -69,6 +69,20 @@ class FakeBackend:
     async def invite(self, grants: Grants, lifetime: int) -> Invited:
         self.asked.append((grants, lifetime))
         return {"token": "aegis1-x", "expires": 7}
+
+    async def revoke(self, node: str) -> Revoked:
+        self.asked.append(f"revoke {node}")
+        return {"id": "be" * 16, "name": node, "serials": [], "elsewhere": []}
+
+    async def renew(self) -> Renewed:
+        self.asked.append("renew")
+        return {
+            "name": "alpha",
+            "serial": "5",
+            "not_before": "then",
+            "not_after": "later",
+            "issuer": "cd" * 16,
+        }
 
     async def leave(self) -> Left:
         self.asked.append("leave")
@@ -351,13 +365,18 @@ async def test_down_is_taken_from_root_and_ourselves(
     status, answer = await served.unix("POST", "/v1/leave", {})
     assert (status, answer["told"], answer["final"]) == (200, 3, True)
     assert served.backend.asked == ["down", "leave"]
+    assert (await served.unix("POST", "/v1/revoke", {"node": "beta"}))[1]["name"] == "beta"
+    assert (await served.unix("POST", "/v1/renew", {}))[1]["not_after"] == "later"
+    assert served.backend.asked[2:] == ["revoke beta", "renew"]
+    for wrong in ({}, {"node": ""}, {"node": 5}, {"node": "x" * 300}):
+        assert (await served.unix("POST", "/v1/revoke", wrong))[0] == 409
 
 
 async def test_others_may_read_but_not_manage(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(api, "_asker", lambda request: (1, 4242))
-    for target in ("/v1/down", "/v1/leave", "/v1/invite"):
+    for target in ("/v1/down", "/v1/leave", "/v1/invite", "/v1/revoke", "/v1/renew"):
         status, body = await served.unix("POST", target, {"lifetime": 3600})
         assert status == 403
         assert "sudo" in body["error"]

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,8 @@ from meshd.node.grants import Grants
 from meshd.node.identity import Identity, join
 from meshd.node.invitation import Invitation, Token, invite
 from meshd.node.keyring import write_files
-from meshd.node.minting import DAY, make_csr
+from meshd.node.minting import DAY, make_csr, make_issuer
+from meshd.node.renewer import renew
 from meshd.node.revocation import make_list
 from tests.node.meshes import (
     CIDR,
@@ -33,6 +35,7 @@ from tests.node.meshes import (
     make_key,
     make_mesh,
     make_reply,
+    raw,
 )
 
 NODE, OTHER = NodeId(b"n" * 16), NodeId(b"o" * 16)
@@ -190,6 +193,39 @@ def test_revocations_are_remembered_and_bind_the_node_itself(storage: Storage) -
     storage.save_revocations(first.trust)
     with pytest.raises(LocalError, match="was revoked"):
         storage.load_identity(NOW)
+
+
+def test_a_new_list_is_saved_before_it_is_in_force(storage: Storage) -> None:
+    first = create(storage)
+    issuer = issuer_of(first)
+    old, new = (
+        make_list(issuer.key, issuer.certificate, number, {5: NOW}, NOW) for number in (1, 2)
+    )
+    first.trust.add_crl(old.der)
+    storage.save_revocations(first.trust, [new])
+    assert first.trust.lists == (old,)
+    assert storage.load_identity(NOW).trust.lists == (new,)
+
+
+def test_a_renewed_certificate_replaces_the_one_before(storage: Storage) -> None:
+    first = create(storage)
+    issuer = issuer_of(first)
+    csr = make_csr(first.node_key, first.name)
+    made = renew(issuer, first.certificate, csr, NOW + 5, bytes_of(7))
+    keys = {name: (storage.certs / name).stat().st_mtime_ns for name in ("node.key", "root.key")}
+    storage.save_identity(replace(first, certificate=made))
+    assert storage.load_identity(NOW + 5).certificate == made
+    assert {name: (storage.certs / name).stat().st_mtime_ns for name in keys} == keys
+    assert issuer.root_key is not None
+    root = first.trust.root
+    newer = make_issuer(
+        issuer.root_key, root, raw(issuer.key), issuer.certificate.grants, NOW + 9, bytes_of(8)
+    )
+    first.trust.add_issuer(newer.der)
+    storage.save_identity(
+        replace(first, certificate=made, issuer=replace(issuer, certificate=newer))
+    )
+    assert issuer_of(storage.load_identity(NOW + 9)).certificate == newer
 
 
 def test_a_revocation_list_of_another_mesh_is_left_out_with_a_notice(storage: Storage) -> None:
