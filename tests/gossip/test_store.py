@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from gossip.messages import BUCKETS
 from gossip.records import RecordKind
 from gossip.store import RecordStore, bucket_range
@@ -78,6 +80,26 @@ def test_revocations_outlive_their_subject() -> None:
     fresh.put(kept)
     assert store.offered(*ALL) == [kept]
     assert store.digest == fresh.digest
+
+
+@pytest.mark.parametrize("kind", [RecordKind.REVOCATIONS, RecordKind.DEPARTURE])
+def test_what_lasts_is_offered_while_the_rest_of_its_subject_is_hidden(kind: RecordKind) -> None:
+    store, lasting = RecordStore(100), record_of("a", 6, kind)
+    store.put(record_of("a", 5))
+    store.put(lasting)
+    node = id_of(key_of("a"))
+    whole = store.digest
+    store.hide(node)
+    fresh = RecordStore(100)
+    fresh.put(lasting)
+    assert store.offered(*ALL) == [lasting]
+    assert (store.digest, store.hashes()) == (fresh.digest, fresh.hashes())
+    store.put(record_of("a", 7))
+    assert store.offered(*ALL) == [record_of("a", 7), lasting]
+    assert store.digest not in (whole, fresh.digest)
+    store.hide(node)
+    store.forget(node)
+    assert (store.digest, store.offered(*ALL)) == (fresh.digest, [lasting])
 
 
 def test_the_number_of_subjects_is_bounded() -> None:
