@@ -17,6 +17,7 @@ from gossip.events import Wakeup
 from gossip.ids import MAX_SEQUENCE, NodeId
 from gossip.items import MAX_ITEMS, RecordItem, accuse, encode_item
 from gossip.members import MemberState
+from gossip.queries import Find, Found, Store
 from gossip.records import Record, RecordKind
 from simulations.cluster import Cluster, Host
 from simulations.gossiper import Directory, Gossiper
@@ -28,6 +29,8 @@ ATTACK_EVERY_S: Final = 1.0
 OVERHEARD_MAX: Final = 256
 VICTIMS: Final = 8
 """Others who are sent the fruits of one attack."""
+FELLOWS: Final = 4
+"""Whom a Sybil tells of in one answer: as many records as fit a message."""
 
 
 class Adversary:
@@ -58,18 +61,23 @@ class Adversary:
     def overhear(self, payload: bytes, source: Endpoint) -> None:
         """See what an honest host sent to this one."""
 
+    @property
+    def sequence(self) -> int:
+        """Of its own MEMBER record."""
+        own = self.inner.protocol.record(self.identity, RecordKind.MEMBER)
+        return own.sequence if own else 0
+
     def victims(self) -> list[int]:
         """The numbers of some others, at random."""
         return self.rng.sample(self._others, min(VICTIMS, len(self._others)))
 
     def held(self, number: int) -> Record | None:
-        """The MEMBER record of another, as this host knows it."""
-        return self.inner.protocol.record(self._directory.identities[number], RecordKind.MEMBER)
+        """The MEMBER record of another, as this host knows it, if only as a contact."""
+        return self.inner.protocol.contact(self._directory.identities[number])
 
     def say(self, number: int, items: Sequence[bytes]) -> None:
         """Send news to another, as gossip does."""
-        own = self.inner.protocol.record(self.identity, RecordKind.MEMBER)
-        self.send(number, messages.encode(own.sequence if own else 0, messages.Gossip(), items))
+        self.send(number, messages.encode(self.sequence, messages.Gossip(), items))
 
     def send(self, number: int, payload: bytes) -> None:
         """Send any bytes to another."""
@@ -271,6 +279,40 @@ class Babbler(Adversary):
             else:
                 payload[self.rng.randrange(len(payload))] ^= 1 << self.rng.randrange(8)
             self.send(victim, bytes(payload))
+
+
+class Sybil(Adversary):
+    """One of many around a key: forgets what is stored there, and answers with its fellows only."""
+
+    def __init__(
+        self,
+        fellows: Sequence[int],
+        inner: Gossiper,
+        number: int,
+        directory: Directory,
+        rng: Random,
+    ) -> None:
+        super().__init__(inner, number, directory, rng)
+        self._fellows = [fellow for fellow in fellows if fellow != number]
+
+    def receive(self, payload: bytes, source: Endpoint, now: float) -> None:
+        """Drop what is to be kept, lie to those who ask, and go on as others do with the rest."""
+        body = messages.decode(payload).body
+        if isinstance(body, Store):
+            self.harm += 1
+        elif isinstance(body, Find) and not self.resting:
+            self._mislead(body, source)
+        else:
+            super().receive(payload, source, now)
+
+    def _mislead(self, find: Find, source: Endpoint) -> None:
+        asker = self._directory.node_at.get(source)
+        number = next((n for n, i in self._directory.identities.items() if i == asker), None)
+        if number is None:
+            return
+        told = [self.held(fellow) for fellow in self._fellows[:FELLOWS]]
+        items = [encode_item(RecordItem(r, MemberState.ALIVE)) for r in told if r is not None]
+        self.send(number, messages.encode(self.sequence, Found(find.nonce, 0, 1), items))
 
 
 MakeAdversary = Callable[[Gossiper, int, Directory, Random], Adversary]

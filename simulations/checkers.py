@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from math import inf
 
 from gossip.config import GossipConfig
-from gossip.events import MemberDown, RecordChanged, SequenceChanged
+from gossip.events import MemberDown, MemberForgotten, RecordChanged, SequenceChanged
 from gossip.ids import NodeId
+from gossip.records import MAX_KINDS
 from simulations.cluster import Cluster, Host, Observer
 from simulations.injector import FaultInjector
 from simulations.machine import Seen, Send
@@ -55,7 +56,8 @@ class SequencesOnlyRise(Checker):
     """A host never goes back to an older record, and only the subject makes newer ones.
 
     A host that was started with less on its disk than it had may use a sequence again, until
-    others show it what it said before.
+    others show it what it said before. Who has forgotten a member, as partial views do, may take
+    what it then hears of it.
     """
 
     name = "sequences only rise"
@@ -77,6 +79,9 @@ class SequencesOnlyRise(Checker):
 
     def saw(self, host: Host, seen: Seen) -> None:
         """Judge a new sequence of its own, or a record."""
+        if isinstance(seen, MemberForgotten):
+            for kind in range(MAX_KINDS):
+                self._held.pop((host.number, seen.id, kind), None)
         if isinstance(seen, SequenceChanged):
             identity, sequence = host.identity, seen.sequence
             if sequence <= self._used.get(identity, 0):
@@ -90,7 +95,8 @@ class SequencesOnlyRise(Checker):
             if not host.honest or (subject is not None and not subject.honest):
                 return
             held = self._held.get(key, 0)
-            again = record.sequence == held and record.subject in self._forgetful
+            partial = host.machine is not None and host.machine.is_partial
+            again = record.sequence == held and (partial or record.subject in self._forgetful)
             if record.sequence <= held and not again:
                 self.violated(f"host {host.number} took an older record of {record.subject.hex()}")
             if record.sequence > self._issued.get(record.subject, 0):

@@ -6,10 +6,20 @@ A theme has a module; each ends with its `SCENARIOS`, and here they are all, by 
 from __future__ import annotations
 
 from simulations.run import Scenario
-from simulations.scenarios import attacks, chaos, hosts, membership, nodes, partitions, records, wan
+from simulations.scenarios import (
+    attacks,
+    chaos,
+    hosts,
+    lookups,
+    membership,
+    nodes,
+    partitions,
+    records,
+    wan,
+)
 
 SCENARIOS: dict[str, Scenario] = {
     scenario.name: scenario
-    for theme in (membership, partitions, hosts, records, attacks, wan, chaos, nodes)
+    for theme in (membership, partitions, hosts, records, lookups, attacks, wan, chaos, nodes)
     for scenario in theme.SCENARIOS
 }

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from functools import partial
 from random import Random
 
 import pytest
@@ -7,6 +8,8 @@ import pytest
 from gossip import messages
 from gossip.config import GossipConfig
 from gossip.errors import GossipError
+from gossip.items import RecordItem
+from gossip.queries import Find, Found, Store
 from simulations.adversaries import (
     Accuser,
     Adversary,
@@ -16,6 +19,7 @@ from simulations.adversaries import (
     Jumper,
     MakeAdversary,
     Replayer,
+    Sybil,
     corrupt,
 )
 from simulations.cluster import Cluster
@@ -81,6 +85,20 @@ def test_an_attack_is_well_formed_so_that_only_its_meaning_is_wrong(make: MakeAd
     payloads = attack_of(make)
     assert payloads
     assert all(messages.decode(payload).items for payload in payloads)
+
+
+def test_a_sybil_keeps_nothing_and_tells_of_its_fellows_only() -> None:
+    cluster, machine = attacked(partial(Sybil, (3, 4)))
+    identities = [host.identity for host in cluster.hosts]
+    store = messages.encode(0, Store(bytes(identities[1]), False))
+    find = messages.encode(0, Find(7, bytes(identities[1]), 1))
+    for payload in (store, find):
+        machine.receive(payload, cluster.hosts[0].endpoint, cluster.world.now)
+    answers = [messages.decode(output.payload) for output in machine._evil]  # type: ignore[union-attr]
+    assert [answer.body for answer in answers] == [Found(7, 0, 1)]
+    told = [item.record.subject for item in answers[0].items if isinstance(item, RecordItem)]
+    assert told == [identities[3]]
+    assert machine.harm == 2
 
 
 def test_babble_is_mostly_no_message() -> None:

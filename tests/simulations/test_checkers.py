@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gossip.config import GossipConfig
-from gossip.events import MemberDown, RecordChanged, SequenceChanged
+from gossip.events import MemberDown, MemberForgotten, RecordChanged, SequenceChanged
 from gossip.ids import NodeId
 from gossip.records import Record
 from simulations.checkers import (
@@ -59,6 +59,15 @@ def test_an_older_record_is_noticed_but_not_after_a_restart(cluster: Cluster) ->
     assert checker.result().ok
     checker.saw(host, record(other.identity, 3))
     assert "host 0 took an older record" in checker.result().detail
+
+
+def test_who_forgot_a_member_may_hear_of_it_again(cluster: Cluster) -> None:
+    checker, (host, other, _) = SequencesOnlyRise(cluster), cluster.hosts
+    checker.saw(other, SequenceChanged(5))
+    checker.saw(host, record(other.identity, 5))
+    checker.saw(host, MemberForgotten(other.identity))
+    checker.saw(host, record(other.identity, 4))
+    assert checker.result().ok
 
 
 def test_a_record_that_nobody_issued_is_noticed(cluster: Cluster) -> None:
