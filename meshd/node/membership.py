@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from gossip import (
     Equivocated,
     GossipProtocol,
+    LookupDone,
     MemberDown,
     MemberForgotten,
     MemberLeft,
@@ -45,6 +46,7 @@ from meshd.node.records import (
     encode_chain,
     encode_routes,
 )
+from meshd.node.seeking import Seeking
 from meshd.node.state import NodeState, OverlayTable
 from meshd.node.wire import Endpoint
 
@@ -84,6 +86,7 @@ class Membership:
         self._authority = authority
         self._table = table
         self._dialogue = dialogue
+        self.seeking = Seeking(state, gossip, authority, handshakes)
         self.leaving = Leaving(state, gossip, dialogue, handshakes)
         self._published: tuple[Endpoint, ...] | None = None
         self._allowance, self._allowed_at = PUBLISH_BURST, now
@@ -105,6 +108,7 @@ class Membership:
             offered = [p for p in self._state.config.routes if self._grants(p)]
             self._gossip.publish(RecordKind.ROUTES, encode_routes(offered), now)
         self.publish(now)
+        self.seeking.announce(now)
         own = self._state.identity.id
         seeds = [r.subject for r in ordered if r.kind == RecordKind.MEMBER and r.subject != own]
         if seeds:
@@ -113,6 +117,12 @@ class Membership:
 
     def _grants(self, prefix: str) -> bool:
         return self._authority.grants(self._state.identity.id, prefix)
+
+    def run(self, now: float) -> None:
+        """What is due, of leaving and of seeking."""
+        self.leaving.run(now)
+        if self.seeking.expire(now):
+            self.rebuild()
 
     # Ourselves
 
@@ -173,13 +183,19 @@ class Membership:
                         self._member(node, "left", now)
                     case MemberForgotten(node):
                         self._forget(node, now)
+                    case LookupDone():
+                        if self.seeking.done(output, now):
+                            self.rebuild()
+                            self._dialogue.touched = True
 
     def _carry(self, to: NodeId, payload: bytes, now: float) -> None:
         peer = self._state.peers.get(to)
-        trust = self._state.identity.trust
-        if peer is None or peer.certificate is None or trust.is_void(peer.certificate):
-            return
-        self._dialogue.send(peer, control.Gossip(payload), now)
+        if peer is None or peer.certificate is None:
+            peer = self.seeking.contact(to, now)
+        elif self._state.identity.trust.is_void(peer.certificate):
+            peer = None
+        if peer is not None:
+            self._dialogue.send(peer, control.Gossip(payload), now)
 
     def _member(self, node: NodeId, state: str, now: float) -> None:
         peer = self._state.peers.get(node)

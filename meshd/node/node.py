@@ -100,7 +100,10 @@ class Node:
         )
         membership.addresses_changed = self._inbound.own
         membership.revocations_changed = self.credentials.lists.record_changed
-        self._upkeep = Upkeep(state, self._handshakes, self._dialogue, self._relay, now)
+        self.outbound.unknown = membership.seeking.hold
+        self._upkeep = Upkeep(
+            state, self._handshakes, self._dialogue, self._relay, membership.seeking, now
+        )
         membership.start(records, now)
         self.credentials.lists.publish(now)
         membership.drain(now)
@@ -227,10 +230,15 @@ class Node:
     def connect_waiting(self, now: float) -> None:
         """A packet waits for a session (`outbound.waiting`): begin a handshake."""
         peer, self.outbound.waiting = self.outbound.waiting, None
-        if peer is not None and not peer.ready(now):
+        if self._membership.seeking.seek(now):
+            self._settle(now)
+        if not isinstance(peer, Peer):
+            return
+        peer.used_at = now
+        if not peer.ready(now):
             self._handshakes.begin(peer, now)
             self._upkeep.touch(now)
-        elif peer is not None:
+        else:
             self._dialogue.ready(peer, now)
 
     # Inputs: time and the person
@@ -242,7 +250,7 @@ class Node:
             self._authority.unix_time = self._state.unix_time(now)
             self._gossip.handle_timer(now)
         self._upkeep.run(now)
-        self._membership.leaving.run(now)
+        self._membership.run(now)
         self.credentials.run(now)
         self._membership.publish(now)
         self._settle(now)
@@ -301,6 +309,11 @@ class Node:
     def ping(self, peer: Peer, token: int, now: float) -> None:
         """Measure the round trip to a peer; a `Pong` with `token` follows."""
         self._dialogue.ping(peer, token, now)
+        self._settle(now)
+
+    def look_up(self, key: bytes, token: int, now: float) -> None:
+        """Ask the mesh who answers for `key`; a `LookedUp` with `token` follows."""
+        self._membership.seeking.ask(key, token, now)
         self._settle(now)
 
     def leave(self, now: float) -> bool:

@@ -54,8 +54,12 @@ class Outbound:
         """IP packets that went into frames, and their bytes."""
         self.drained = False
         """Whether `gather` read until nothing waited."""
-        self.waiting: Peer | None = None
-        """A peer that a packet waits for: the node begins a handshake and clears it."""
+        self.waiting: Peer | Key | None = None
+        """A peer that a packet waits for, or an address of nobody known: the node begins a
+        handshake or a lookup, and clears it."""
+        self.unknown: Callable[[Key, bytes, memoryview, float], bool] = lambda *packet: False
+        """Takes a packet to an address of nobody known, as an entry's head and body; False: it is
+        dropped."""
 
     def gather(self, read: Callable[[memoryview], int], now: float) -> Frame | None:
         """Read packets (`read` fills a view, and returns 0 when nothing waits) until a frame is
@@ -107,7 +111,11 @@ class Outbound:
             return None
         peer = self._table.find(key)
         if peer is None:
-            self._no_route(key)
+            head, packet = ENTRY.pack(self._type | length), self._view[start : start + length]
+            if self.unknown(key, head, packet, now):
+                self.waiting = self.waiting or key
+            else:
+                self._no_route(key)
             return None
         frame = None
         if peer is not self._peer or start + length > self._limit:

@@ -137,6 +137,17 @@ class Warned:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class LookedUp:
+    """The answer to `Node.look_up`: who it is, None where nobody answers for the key; who of the
+    mesh said so, after how many hops."""
+
+    token: int
+    node: NodeId | None
+    answered_by: NodeId | None
+    hops: int
+
+
 Output = (
     SendDatagram
     | SendFrame
@@ -151,6 +162,7 @@ Output = (
     | PersistRecords
     | RoutesChanged
     | AddressesChanged
+    | LookedUp
     | PeerChanged
     | AuthFailure
     | Pong

@@ -83,6 +83,7 @@ class Peer:
         "rx_bytes",
         "state",
         "tx_bytes",
+        "used_at",
         "waiting",
     )
 
@@ -119,6 +120,8 @@ class Peer:
         self.doubted_at = float("-inf")
         """When the log was last told that it says two things at once."""
         self.last_data_at = -1e9
+        self.used_at = -1e9
+        """When somebody last wanted to reach it, who did not know it as a member."""
         self.last_error: str | None = None
         self.relay_asked_at = -1e9
 

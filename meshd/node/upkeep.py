@@ -6,11 +6,13 @@ One pass over the peers when the earliest of them needs something, never more of
 
 from __future__ import annotations
 
+from gossip import NodeId
 from meshd.node.dialogue import Dialogue
 from meshd.node.handshaking import Handshakes
 from meshd.node.paths import PathKind
 from meshd.node.peer import Peer
 from meshd.node.relay import Relay
+from meshd.node.seeking import Seeking
 from meshd.node.state import NodeState
 
 MIN_INTERVAL = 0.05
@@ -34,12 +36,15 @@ class Upkeep:
         handshakes: Handshakes,
         dialogue: Dialogue,
         relay: Relay,
+        seeking: Seeking,
         now: float,
     ) -> None:
         self._state = state
         self._handshakes = handshakes
         self._dialogue = dialogue
         self._relay = relay
+        self._seeking = seeking
+        self._neighbours: frozenset[NodeId] | None = None
         self._fresh_until = now + FRESH_START
         self._ran_at = -1e9
         self._connected = 0
@@ -59,9 +64,10 @@ class Upkeep:
         self._ran_at = now
         peers = self._state.peers.values()
         self._connected = sum(p.current is not None or p.attempt is not None for p in peers)
+        self._neighbours = self._seeking.neighbours()
         due = now + MAX_INTERVAL
         for peer in list(self._state.peers.values()):
-            if peer.certificate is None:
+            if peer.certificate is None and peer.attempt is None:
                 continue
             self._sessions(peer, now)
             if peer.attempt is not None or peer.current is not None:
@@ -74,6 +80,8 @@ class Upkeep:
     def _sessions(self, peer: Peer, now: float) -> None:
         fresh = peer.state == "dead" and now < self._fresh_until
         wanted = fresh or peer.state in ("alive", "suspect")
+        if self._neighbours is not None and peer.id not in self._neighbours:
+            wanted = wanted and self._seeking.wants(peer, now)
         for session in peer.sessions():
             if session.expired(now):
                 self._handshakes.forget(session)

@@ -1,0 +1,142 @@
+"""Where not everyone knows everyone: who is found, how soon, and what is kept of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import IPv4Address
+
+import pytest
+
+from meshd.node.addresses import lookup_key
+from meshd.node.outputs import LookedUp
+from meshd.node.seeking import HELD_FOR, IDLE_AFTER, MAX_HELD, MISSING_FOR
+from tests.node.virtual import CONFIG, Host, Mesh, packet
+
+VIEW = 4
+PARTIAL = replace(
+    CONFIG,
+    gossip=replace(CONFIG.gossip, full_view=VIEW, active_view=VIEW),
+    max_peers=VIEW,
+)
+
+
+@pytest.fixture(scope="module")
+def mesh() -> Mesh:
+    """Ten hosts that keep four neighbours each, settled."""
+    mesh = Mesh()
+    alpha = mesh.alpha(PARTIAL)
+    for number in range(1, 10):
+        # Each knows but the founder, as after an enrolment in a large mesh.
+        host = mesh.host(f"host{number}", config=PARTIAL, start=False)
+        host.disk.records = tuple(
+            record.encode()
+            for record in alpha.node.records()
+            if record.subject == alpha.identity.id
+        )
+        host.start()
+        mesh.run(1)
+    mesh.run(30)
+    assert all(host.node.gossip.is_partial for host in mesh.hosts.values())
+    return mesh
+
+
+def forget(host: Host, other: Host) -> None:
+    """Let `host` know nothing of `other`, as of most in a large mesh."""
+    peer = host.node.state.peers.pop(other.identity.id, None)
+    if peer is not None:
+        host.node._handshakes.close(peer)
+    host.node._authority.forget(other.identity.id)
+    host.node._membership.rebuild()
+
+
+def strangers(mesh: Mesh) -> list[tuple[Host, Host]]:
+    """Pairs of hosts that are no neighbours, and now do not know each other."""
+    pairs = []
+    for one in mesh.hosts.values():
+        for other in mesh.hosts.values():
+            near = one.node.gossip.neighbours()
+            if one is not other and other.identity.id not in near:
+                pairs.append((one, other))
+    return pairs
+
+
+def test_packets_to_a_stranger_arrive_within_two_seconds(mesh: Mesh) -> None:
+    for number, (one, other) in enumerate(strangers(mesh)[:8]):
+        forget(one, other)
+        text = b"hello, stranger %d" % number
+        one.send(other, text)
+        one.send(other, text)
+
+        def arrived(other: Host = other, text: bytes = text) -> bool:
+            return len([p for p in other.packets if p.endswith(text)]) == 2
+
+        mesh.until(arrived, within=2)
+        assert one.peer(other).name == other.name
+    for host in mesh.hosts.values():
+        assert len(host.node.gossip.neighbours()) <= VIEW
+
+
+def test_packets_to_nobody_wait_for_the_answer_and_then_not_again_for_a_while(mesh: Mesh) -> None:
+    alpha = mesh.hosts["alpha"]
+    own = alpha.identity.certificate.address4
+    nobody = IPv4Address("100.64.255.1")
+    before = alpha.drops["no-route"]
+    alpha.write(packet(own, nobody, b"anyone?"))
+    assert alpha.drops["no-route"] == before
+    mesh.run(HELD_FOR)
+    assert alpha.drops["no-route"] == before + 1
+    lookups = alpha.node.gossip.statistics().lookups
+    alpha.write(packet(own, nobody, b"anyone?"))
+    if alpha.node.gossip.statistics().lookups == lookups:
+        assert alpha.drops["no-route"] == before + 2
+    mesh.run(MISSING_FOR + HELD_FOR)
+    alpha.write(packet(own, nobody, b"anyone?"))
+    assert alpha.node.gossip.statistics().lookups > lookups
+
+
+def test_what_waits_for_one_address_is_bounded(mesh: Mesh) -> None:
+    alpha = mesh.hosts["alpha"]
+    own = alpha.identity.certificate.address4
+    before = alpha.drops["queue"]
+    for _ in range(MAX_HELD + 3):
+        alpha.write(packet(own, IPv4Address("100.64.255.2"), b"anyone?"))
+    held = alpha.drops["queue"] - before
+    assert held in (0, 3)  # none, where the answer was there at once
+    mesh.run(HELD_FOR)
+
+
+def test_addresses_outside_the_mesh_are_not_sought(mesh: Mesh) -> None:
+    alpha = mesh.hosts["alpha"]
+    before = alpha.drops["no-route"]
+    alpha.write(packet(alpha.identity.certificate.address4, IPv4Address("192.0.2.9"), b"out"))
+    assert alpha.drops["no-route"] == before + 1
+
+
+def test_a_persons_lookup_says_who_answered(mesh: Mesh) -> None:
+    one, other = strangers(mesh)[0]
+    forget(one, other)
+    for token, key in enumerate(
+        (lookup_key(other.name), lookup_key(other.identity.certificate.address6), other.identity.id)
+    ):
+        one.node.look_up(key, token, mesh.world.now)
+        one.settle()
+
+        def ended(token: int = token) -> bool:
+            return any(answer.token == token for answer in one.told(LookedUp))
+
+        mesh.until(ended, within=5)
+        (answer,) = [answer for answer in one.told(LookedUp) if answer.token == token]
+        assert answer.node == other.identity.id
+        assert answer.answered_by is not None
+    one.node.look_up(lookup_key("nobody"), 9, mesh.world.now)
+    mesh.until(lambda: any(answer.token == 9 for answer in one.told(LookedUp)), within=20)
+    assert one.told(LookedUp)[-1].node is None
+
+
+def test_contacts_that_nobody_uses_are_dropped(mesh: Mesh) -> None:
+    one, other = strangers(mesh)[0]
+    forget(one, other)
+    one.send(other, b"hello")
+    mesh.until(lambda: one.ready(other), within=2)
+    other.kill()
+    mesh.until(lambda: other.identity.id not in one.node.state.peers, within=2 * IDLE_AFTER + 60)
