@@ -34,6 +34,9 @@ MAX_OWN_KEYS: Final = 16
 LOOKUP_TIMEOUTS: Final = 20
 """A lookup lasts so many of probe_timeout_max, at most."""
 
+OWN_TURN: Final = 4
+"""One in so many refreshes is of the own id: who is near decides what is kept here."""
+
 QUERY_BURST: Final = 64
 """Queries of one node that are served at once..."""
 
@@ -204,14 +207,20 @@ class Resolver:
         core.timers.schedule(Timer.REPUBLISH, now + pause)
 
     def on_refresh_timer(self, seeds: Sequence[NodeId], now: float) -> None:
-        """Look up the own id in the beginning, and random ids later; a seed is always asked too."""
+        """Look up the own id in the beginning, random ids later, and ask a seed now and then too.
+
+        Of all nodes together about `kademlia_k` ask one at each turn, however many they are: it is
+        enough for those who have lost all others but themselves.
+        """
         core = self._core
         self._core.directory.expire(now)
         pause = core.config.refresh_interval * core.rng.uniform(0.75, 1.25)
         if core.in_parts:
-            own = self._refreshes < 2
+            own = self._refreshes < 3 or self._refreshes % OWN_TURN == 0
             target = core.identity if own else core.contacts.table.refresh_target(core.rng)
-            self._start(_Purpose.REFRESH, target, 2 if own else 1, now, seeds)
+            lost = core.rng.random() < core.config.kademlia_k / core.nodes
+            asked = [core.rng.choice(seeds)] if seeds and lost else []
+            self._start(_Purpose.REFRESH, target, 2 if own else 1, now, asked)
             self._refreshes += 1
             pause = min(pause, core.config.probe_period * 4.0**self._refreshes)
         core.timers.schedule(Timer.REFRESH, now + pause)
