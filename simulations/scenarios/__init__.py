@@ -14,12 +14,24 @@ from simulations.scenarios import (
     membership,
     nodes,
     partitions,
+    published,
     records,
     wan,
 )
 
 SCENARIOS: dict[str, Scenario] = {
     scenario.name: scenario
-    for theme in (membership, partitions, hosts, records, lookups, attacks, wan, chaos, nodes)
+    for theme in (
+        membership,
+        partitions,
+        hosts,
+        records,
+        lookups,
+        attacks,
+        wan,
+        chaos,
+        nodes,
+        published,
+    )
     for scenario in theme.SCENARIOS
 }

@@ -4,13 +4,20 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 
 from simulations import __main__ as command_line
+from simulations import collect, progress
 from simulations.run import Run, Scenario
 from simulations.scenarios import SCENARIOS
+from simulations.sweep import Job, Outcome
+from tests.simulations.reports import report
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -81,6 +88,10 @@ def test_a_bug_shows_its_traceback_and_the_command_that_reproduces_it(
         (["run", "nonsense"], "there are: cold-boot"),
         (["run", "quiet", "--nodes", "2"], "must be 3 to"),
         (["run", "quiet", "--nodes", "100000"], "must be 3 to"),
+        (["sweep", "nonsense"], "there are: cold-boot"),
+        (["sweep", "quiet", "--nodes", "5,2"], "must be 3 to"),
+        (["sweep", "quiet", "--nodes", "5", "--dask", "nowhere"], "no Dask scheduler answers"),
+        (["report", "--json", "/nonexistent"], "cannot be read as a report"),
     ],
 )
 def test_misuse_exits_2_and_says_what_would_do(
@@ -117,3 +128,99 @@ def test_a_seed_decides_a_run_wholly_whatever_pythonhashseed_is(scenario: str) -
     assert traced(scenario, "0", seed=5) == first
     assert traced(scenario, "12345", seed=5) == first
     assert traced(scenario, "0", seed=6) != first
+
+
+def stand_in(jobs: Sequence[Job], *_: object) -> Generator[Outcome, None, None]:
+    """Plays nothing; the odd seeds fail."""
+    for job in jobs:
+        bad = {"name": "it holds", "ok": False, "detail": "it does not"}
+        ok = job.seed % 2 == 0
+        checks = [] if ok else [bad]
+        yield Outcome(job, report(job.scenario, job.nodes, job.seed, ok=ok, checks=checks))
+
+
+def test_list_can_leave_out_what_takes_long(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(SCENARIOS, "quiet", replace(SCENARIOS["quiet"], on_demand=True))
+    assert command_line.main(["list", "--quick"]) == 0
+    names = {line.split()[0] for line in capsys.readouterr().out.splitlines()}
+    assert names == {name for name, scenario in SCENARIOS.items() if not scenario.on_demand}
+    assert "quiet" not in names
+
+
+def test_a_sweep_says_how_to_reproduce_each_run_that_failed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(command_line, "sweep_here", stand_in)
+    file = tmp_path / "sweep.json"
+    arguments = ["sweep", "quiet", "--nodes", "5,6", "--seeds", "2-4", "--json", str(file)]
+    assert command_line.main(arguments) == 1
+    assert capsys.readouterr().out.splitlines()[:4] == [
+        "FAILED it holds: it does not",
+        "  python -m simulations run quiet --nodes 5 --seed 3",
+        "FAILED it holds: it does not",
+        "  python -m simulations run quiet --nodes 6 --seed 3",
+    ]
+    values = json.loads(file.read_text())
+    assert (values["ok"], values["wanted"], len(values["runs"])) == (False, 6, 6)
+
+
+def test_a_sweep_in_which_all_holds_exits_0(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command_line.main(["sweep", "cold-boot", "--nodes", "3", "--seeds", "1-2"]) == 0
+    assert "cold-boot: 2 of 2 runs ok, 0 failed" in capsys.readouterr().out
+
+
+def test_an_interrupted_sweep_says_what_it_has_and_exits_as_shells_expect(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(jobs: Sequence[Job], *_: object) -> Generator[Outcome, None, None]:
+        yield from stand_in(jobs[:1])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command_line, "sweep_here", interrupted)
+    assert command_line.main(["sweep", "quiet", "--nodes", "5", "--seeds", "2-9"]) == 130
+    assert "1 of 1 runs ok, 0 failed, 7 not played" in capsys.readouterr().out
+
+
+def test_a_report_is_drawn_from_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, out = tmp_path / "run.json", tmp_path / "report.html"
+    file.write_text(json.dumps(report("crash", 8, figures={"recovery s": 2.5})))
+    assert command_line.main(["report", "--json", str(file), "--out", str(out)]) == 0
+    assert "<svg" in out.read_text()
+    assert f"{out}: 1 runs, 0 failed" in capsys.readouterr().out
+
+
+def test_a_report_without_files_plays_the_standard_set(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(command_line, "sweep_here", stand_in)
+    out = tmp_path / "report.html"
+    assert command_line.main(["report", "--out", str(out)]) == 1
+    for job in collect.STANDARD:
+        assert job.command in out.read_text()
+
+
+def test_a_run_that_fails_can_be_made_smaller(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command_line.main(["run", "broken", "--nodes", "6", "--shrink"]) == 1
+    assert "run broken --nodes 3 --seed 1" in capsys.readouterr().out
+
+
+def test_progress_is_shown_where_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines: list[str] = []
+    streams: list[TextIO | None] = []
+
+    @contextmanager
+    def shown(describe: Callable[[], str], stream: TextIO | None) -> Iterator[None]:
+        yield
+        lines.append(describe())
+        streams.append(stream)
+
+    monkeypatch.setattr(progress, "shown", shown)
+    monkeypatch.setattr(command_line, "sweep_here", stand_in)
+    for more in (["--progress"], []):
+        assert command_line.main(["run", "quiet", "--nodes", "5", *more]) == 0
+    assert command_line.main(["sweep", "quiet", "--nodes", "5", "--seeds", "2", "--progress"]) == 0
+    assert streams == [sys.stderr, None, sys.stderr]
+    assert "1 of at most 121 s simulated" in lines[0]
+    assert "1 of 1 runs, 0 failed" in lines[2]
