@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from ipaddress import ip_address
+from math import inf
 
+from gossip.records import RecordKind
+from meshd.node.records import encode_routes
 from simulations.cluster import Host
 from simulations.plan import Fault
 from simulations.run import Run, Scenario
@@ -14,6 +18,8 @@ from simulations.whole import NODES_MAX, WholeNode, node_cluster
 QUIET_S = 200.0
 PING_LIMIT_S = 45.0
 PING_EVERY_S = 1.0
+RELAY_DOWN_S, RELAY_PAUSE_S = 60.0, 20.0
+EXITS = ("0.0.0.0/0", "::/0")
 SETTLE_S = 20.0
 """Time for what gossip missed to be found by two comparisons of digests."""
 NODES = 7
@@ -56,6 +62,55 @@ def node_crash(run: Run) -> None:
     run.measure_traffic(SETTLE_S)
 
 
+def relay_plan(run: Run) -> Sequence[Fault]:
+    """Of the two hosts in the open first one dies, and when it is back the other."""
+    return [
+        Fault("crash", (number,), number * (RELAY_DOWN_S + RELAY_PAUSE_S), RELAY_DOWN_S)
+        for number in range(2)
+    ]
+
+
+def relay_death(run: Run) -> None:
+    """Two symmetric NATs have only a relay between them: when it dies, they take another."""
+    boot_in_turn(run)
+    ping_all(run, "every pair answers a ping")
+    run.strike()
+    for number in range(2):
+        rest = [host for host in run.hosts if host.number != number]
+        ping_all(run, f"all others answer without host {number}", rest)
+        run.world.run_until(lambda: len(run.cluster.running) == len(run.hosts), inf)
+        run.world.run_for(RELAY_PAUSE_S - 1.0)
+        run.world.run_until(lambda: len(run.cluster.running) < len(run.hosts), run.world.now + 2.0)
+    run.heal(JOIN_LIMIT_S)
+    ping_all(run, "every pair answers again")
+
+
+def exit_hijack(run: Run) -> None:
+    """A member offers the default route and a neighbour's address, which nobody granted it."""
+    boot_in_turn(run)
+    thief, victim = run.hosts[-1], run.hosts[0]
+    thief.honest = False
+    stolen = f"{whole(victim).node.state.identity.certificate.address4}/32"
+    body = encode_routes([*EXITS, stolen])
+    gossip = whole(thief).node.gossip
+
+    def offer(now: float) -> None:
+        gossip.publish(RecordKind.ROUTES, body, now)
+
+    run.cluster.act(thief, offer)
+    run.world.run_for(SETTLE_S)
+    others = [host for host in run.hosts if host is not thief]
+    seen = [whole(host).node.gossip.statistics().refused for host in others]
+    refused = [counts for counts in seen if counts.get("not-admitted")]
+    run.figures["hosts that refused the routes"] = len(refused)
+    run.expect("the routes were told, and refused", bool(refused), f"by {len(refused)} hosts")
+    taken = sum(len(whole(host).node.routes()) for host in others)
+    run.expect("nobody installed them", not taken, f"{taken} are installed")
+    stray = [h.number for h in others if whole(h).node.route(ip_address("192.0.2.1"))[0]]
+    run.expect("nothing goes to an exit that is none", not stray, f"{len(stray)} hosts send there")
+    ping_all(run, "every pair answers a ping")
+
+
 def boot_in_turn(run: Run) -> None:
     """Start whole nodes one after the other, as enrolments are: the seeds are there before."""
     for host in run.hosts:
@@ -71,10 +126,11 @@ def whole(host: Host) -> WholeNode:
     return host.machine
 
 
-def ping_all(run: Run, name: str) -> None:
-    """Every host pings every other, again and again until answered; all within `PING_LIMIT_S`."""
+def ping_all(run: Run, name: str, hosts: Sequence[Host] | None = None) -> None:
+    """All (or these) ping each other, again and again until answered, within `PING_LIMIT_S`."""
     begun = run.world.now
-    silent = [(host, other) for host in run.hosts for other in run.hosts if other is not host]
+    hosts = run.hosts if hosts is None else hosts
+    silent = [(host, other) for host in hosts for other in hosts if other is not host]
     pairs, times = len(silent), list[float]()
     while silent and run.world.now < begun + PING_LIMIT_S:
         for token, (host, other) in enumerate(silent):
@@ -108,5 +164,23 @@ SCENARIOS = (
         nodes=NODES,
         nodes_max=NODES_MAX,
         plan=crash_plan,
+    ),
+    Scenario(
+        "relay-death",
+        "relays between whole nodes die, one after another",
+        relay_death,
+        build=node_cluster,
+        nodes=NODES,
+        nodes_min=NODES,
+        nodes_max=NODES_MAX,
+        plan=relay_plan,
+    ),
+    Scenario(
+        "exit-hijack",
+        "a whole node offers routes that no certificate grants it",
+        exit_hijack,
+        build=node_cluster,
+        nodes=NODES,
+        nodes_max=NODES_MAX,
     ),
 )
