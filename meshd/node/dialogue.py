@@ -23,7 +23,7 @@ from meshd.node.pinging import Pings
 from meshd.node.relay import Relay
 from meshd.node.session import Session
 from meshd.node.state import NodeState
-from meshd.node.unproven import MAX_REQUESTS
+from meshd.node.unproven import MAX_REQUESTS, Unproven
 from meshd.node.wire import BASE_SEGMENT, TAG_SIZE, Endpoint, format_endpoint
 
 HEARD_INTERVAL = 0.5
@@ -55,6 +55,8 @@ class Dialogue:
         self._pings = Pings(state, self._ping)
         self.handlers: dict[type[Control], Callable[[Peer, Control, float], None]] = {}
         """What other parts do with messages of theirs; they may raise RemoteError."""
+        self.farewell: Callable[[bytes], Control | None] = lambda leaf: None
+        """What shows a node that its certificate was revoked."""
         self.touched = False
         """Set when something is due at once; the node clears it."""
 
@@ -227,8 +229,17 @@ class Dialogue:
             case control.CertificateChain(chain) if unproven.payload is not None:
                 peer = self._handshakes.prove(unproven, chain, now)
                 self._arrived(peer, session, arrival.source, arrival.via, now)
+            case _ if unproven.payload is not None and unproven.payload.chain:
+                self._tell_revoked(unproven, unproven.payload.chain[0], path)
             case _:
                 pass
+
+    def _tell_revoked(self, unproven: Unproven, leaf: bytes, path: Path) -> None:
+        """Who is revoked may have been away when that happened: show it the list."""
+        farewell = self.farewell(leaf)
+        unproven.requests += 1
+        if farewell is not None and unproven.requests <= MAX_REQUESTS:
+            self._seal(None, unproven.session, encode_control(farewell), path)
 
     def _act(self, peer: Peer, message: Control, path: Path, arrival: Arrival, now: float) -> None:
         match message:

@@ -214,11 +214,19 @@ class Handshakes:
     def _answer_member(self, call: Call, payload: MemberPayload, now: float) -> None:
         static, secret = call.initiation.remote_static, self._state.identity.mesh_secret
         self._members.check(static, payload.counter)
-        certificate = self._certificate(payload, now)
+        refused: RemoteError | None = None
+        try:
+            certificate = self._certificate(payload, now)
+        except RemoteError as error:
+            if error.reason != "certificate-revoked":
+                raise
+            certificate, refused = None, error  # it gets a session to hear that in, nothing else
         if certificate is None:
             self._strangers.check(static, payload.counter)
             session = self._session(self._suite, self._respond(call, secret), now)
             self._hold(call, Unproven(session, now, static, payload, None), now)
+            if refused is not None:
+                raise refused
             return
         self.check_static(payload, static, certificate)
         if certificate.node == self._state.identity.id:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 from gossip import GossipProtocol, NodeId, Record, RecordKind
 from meshd.node.authority import MeshAuthority
-from meshd.node.certificates import Certificate, TrustError
+from meshd.node.certificates import Certificate, TrustError, parse_certificate
 from meshd.node.control import Close, Control, RevocationPiece, RevocationRequest
 from meshd.node.dialogue import Dialogue
 from meshd.node.errors import RemoteError
@@ -85,6 +85,7 @@ class Lists:
         """By which certificate; the latest of them are shown in `status` until the next start."""
         self.revoked = state.identity.trust.is_revoked(state.identity.certificate)
         """Whether this node's own certificate was revoked."""
+        dialogue.farewell = self._farewell
         dialogue.handlers[RevocationRequest] = self._requested
         dialogue.handlers[RevocationPiece] = self._arrived
 
@@ -280,10 +281,10 @@ class Lists:
     def _expel(self, peer: Peer, now: float) -> None:
         """`peer` is no member any more. Tell it why, and close."""
         assert peer.certificate is not None
-        listed = self._by(peer.certificate)
         if peer.ready(now):
-            if listed is not None and len(listed.der) <= PIECE_SIZE:
-                self._dialogue.send(peer, _piece(listed, 0), now)
+            farewell = self._farewell(peer.certificate.der)
+            if farewell is not None:
+                self._dialogue.send(peer, farewell, now)
             self._dialogue.send(peer, Close(), now)
         self._state.drops["unreachable"] += len(peer.take_packets())
         peer.waiting.clear()
@@ -299,13 +300,13 @@ class Lists:
             self._state.peers.pop(oldest, None)
         self._state.outputs += [PeerChanged(peer.id, peer.name, "revoked"), PersistRecords()]
 
-    def _by(self, certificate: Certificate) -> RevocationList | None:
-        """The list that revokes a certificate: its CA's, or the root's."""
-        trust = self._state.identity.trust
+    def _farewell(self, leaf: bytes) -> RevocationPiece | None:
+        """The list that revokes a certificate, its CA's or the root's, where one piece holds it."""
+        trust, certificate = self._state.identity.trust, parse_certificate(leaf)
         listed = trust.list_of(certificate.authority)
-        if listed is not None and certificate.serial in listed.serials:
-            return listed
-        return trust.list_of(trust.mesh_id)
+        if listed is None or certificate.serial not in listed.serials:
+            listed = trust.list_of(trust.mesh_id)
+        return None if listed is None or len(listed.der) > PIECE_SIZE else _piece(listed, 0)
 
     def _ended(self, now: float) -> None:
         """It is us."""

@@ -31,7 +31,8 @@ MAX_COUNTERS = 1024
 
 @dataclass(slots=True)
 class Unproven:
-    """Exactly one of `payload` (a member, its chain follows) and `invitation` (a joiner) is set."""
+    """Exactly one of `payload` (a member, whose chain follows, or came and is revoked) and
+    `invitation` (a joiner) is set."""
 
     session: Session
     since: float
@@ -39,7 +40,7 @@ class Unproven:
     payload: MemberPayload | None
     invitation: Invitation | None
     requests: int = 0
-    """Certificate requests answered."""
+    """Certificate requests answered; for the revoked, times that they were told."""
 
 
 class UnprovenSessions:

@@ -134,6 +134,23 @@ def test_handshakes_of_the_revoked_are_refused_and_counted() -> None:
     assert AuthFailure("certificate-revoked", None) in [*alpha.events, *beta.events]
 
 
+def test_who_was_away_when_it_was_revoked_is_told_when_it_calls() -> None:
+    mesh = Mesh()
+    alpha, beta, gamma = mesh.trio()
+    mesh.connect(alpha, beta, gamma)
+    gamma.kill()
+    revoke(alpha, "gamma")
+    mesh.until(lambda: knows(beta), 5)
+    gamma.start()
+    mesh.until(lambda: gamma.node.credentials.lists.revoked, 10)
+    assert gamma.told(Warned) == [Warned(OWN)]
+    assert gamma.disk.lists
+    assert beta.drops["certificate-revoked"] + alpha.drops["certificate-revoked"] > 0
+    mesh.run(30)
+    assert not any(host.node.state.peers[gamma.identity.id].sessions() for host in (alpha, beta))
+    assert len(beta.node._handshakes.unproven) == 0
+
+
 def test_a_revocation_holds_after_a_restart_of_all() -> None:
     mesh = Mesh()
     alpha, beta, gamma = mesh.trio()
