@@ -49,7 +49,7 @@ from meshd.node.session import Session
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
-NAMES = ("architecture", "protocol", "configuration", "security")
+NAMES = ("architecture", "protocol", "configuration", "security", "simulations")
 SOURCE: wire.Endpoint = ("192.0.2.7", 51820)
 
 
