@@ -25,12 +25,14 @@ from gossip import messages, records, statistics
 from gossip.antientropy import Synchroniser
 from gossip.authority import Authority
 from gossip.config import GossipConfig
+from gossip.coordinates import Coordinate
 from gossip.core import Core
 from gossip.errors import GossipError
 from gossip.events import Output, Wakeup
 from gossip.healing import Healer
 from gossip.ids import KEY_SIZE, NODE_ID_SIZE, NodeId
 from gossip.intake import Intake
+from gossip.items import Item
 from gossip.members import Member, MemberState
 from gossip.messages import Envelope, Gossip, Records
 from gossip.own import OwnRecords
@@ -111,9 +113,12 @@ class GossipProtocol:
             if sender == core.identity:
                 raise GossipError("own-message")
             envelope = messages.decode(message)
-            carries = isinstance(envelope.body, CARRIERS)
-            items = () if carries else self._intake.verify(envelope.items)
-            carried = self._carried(envelope, sender, now) if carries else []
+            items: Sequence[Item] = ()
+            carried: Sequence[Record] = ()
+            if isinstance(envelope.body, CARRIERS):
+                carried = self._carried(envelope, sender, now)
+            elif envelope.items:
+                items = self._intake.verify(envelope.items)
         except GossipError as error:
             core.counters.refuse(error.reason)
             raise
@@ -121,11 +126,12 @@ class GossipProtocol:
         core.counters.bytes_received += len(message)
         if self._has_left:
             return
-        compared = isinstance(envelope.body, Records)
-        changes = core.store.changes
-        self._intake.apply(items, now, spread=not (compared and self._sync.joining))
-        if compared:
-            self._sync.learned(core.store.changes - changes)
+        if items:
+            compared = isinstance(envelope.body, Records)
+            changes = core.store.changes
+            self._intake.apply(items, now, spread=not (compared and self._sync.joining))
+            if compared:
+                self._sync.learned(core.store.changes - changes)
         self._heard(sender, now)
         self._healer.met(sender, envelope.sequence, now)
         self._switch.message(envelope.body, carried, sender, now)
@@ -283,6 +289,26 @@ class GossipProtocol:
     def is_partial(self) -> bool:
         """Whether this node keeps a few neighbours only; once it does, it does so for ever."""
         return self._core.partial
+
+    @property
+    def coordinate(self) -> Coordinate:
+        """Where this node lies in the space of round trips (see `coordinates`)."""
+        return self._core.vivaldi.coordinate
+
+    def distance(self, one: NodeId, other: NodeId | None = None) -> float | None:
+        """The round trip to expect between two nodes, in seconds; `other` is this one by default.
+
+        None where a place is not known: only those that answered a probe of ours told theirs. It
+        is what they claim, so it may rank choices, and never makes them alone.
+        """
+        places = [self._place(one), self._place(self._core.identity if other is None else other)]
+        if places[0] is None or places[1] is None:
+            return None
+        return places[0].distance(places[1])
+
+    def _place(self, node: NodeId) -> Coordinate | None:
+        vivaldi = self._core.vivaldi
+        return vivaldi.coordinate if node == self._core.identity else vivaldi.of(node)
 
     def quarantined(self, node: NodeId, kind: int) -> bool:
         """Whether `node` is proved to have signed another record of this kind and sequence.

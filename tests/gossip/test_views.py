@@ -266,7 +266,7 @@ def town() -> Town:
 
 def test_a_town_is_one_graph_of_small_degrees(town: Town) -> None:
     assert all(protocol.is_partial for protocol in town.nodes.values())
-    assert town.is_whole()
+    assert town.run_until(town.is_whole, 20) is not None, "but for a few that are being mixed"
     for protocol in town.nodes.values():
         strangers = [
             record
