@@ -23,6 +23,13 @@ from gossip.timers import Timer
 SETTLED_AFTER: Final = 6
 """Digests in a row that equal ours, before what we have to tell is taken to be known."""
 
+JOINED_AFTER: Final = 3
+"""The same, before a joiner takes its view to be whole: where many join at once, two may well agree
+because both lack the same record."""
+
+JOINING_PERIODS: Final = 15
+"""Probe periods after which a joiner that agreed with nobody compares no more than others do."""
+
 
 class Synchroniser:
     """Begins comparisons, and answers those of others."""
@@ -38,13 +45,13 @@ class Synchroniser:
         self._tokens = float(core.config.sync_rate)
         self._tokens_at = now
         self.joining = False
-        """Until what we hold agreed with somebody once, comparisons are frequent."""
+        """Until what we hold agreed with some others, comparisons are frequent."""
         self._joining_until = now
 
     def begin_joining(self, now: float) -> None:
         """Compare often, and spread nothing of what is learnt so: it is old to all others."""
         self.joining = True
-        self._joining_until = now + 30 * self._core.config.sync_join_interval
+        self._joining_until = now + JOINING_PERIODS * self._core.config.probe_period
         self._core.timers.schedule(Timer.SYNC, now + self._core.config.sync_join_interval)
 
     def on_digest(self, ack: Ack, sender: NodeId, now: float) -> None:
@@ -53,10 +60,10 @@ class Synchroniser:
         if core.partial and not ack.only_global:
             return  # its sender does not know yet that we hold less
         if ack.digest == (core.store.global_digest if ack.only_global else core.store.digest):
-            self.joining = False
             self._interval = core.config.sync_interval
             if core.partial or not ack.only_global:
                 self._agree()
+            self.joining = self.joining and self._matches < JOINED_AFTER
             return
         settled = not len(core.news) or now >= self._next_at + 2 * core.config.sync_interval
         if now >= self._next_at and settled:
@@ -103,14 +110,16 @@ class Synchroniser:
             return
         turn = self._core.rng.randrange(len(differing))
         budget = self._core.config.sync_burst
+        lacking: list[Record] = []
         for bucket in differing[turn:] + differing[:turn]:
             held = store.offered(*bucket_range(bucket, bucket), only_global)
             if buckets.hashes[bucket]:
                 budget -= self._list(bucket, held, only_global, sender, budget, now)
             else:
-                budget -= self._push(held, sender, budget, now)
+                lacking += held
             if budget <= 0:
                 return
+        self._push(lacking, sender, budget, now)
 
     def on_entries(self, listing: Entries, sender: NodeId, now: float) -> None:
         """Ask for what we lack of a listing, and send what it lacks."""

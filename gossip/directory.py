@@ -60,8 +60,10 @@ class Bundle:
 
 
 def keys_of(authority: Authority, certificate: Record) -> tuple[bytes, ...]:
-    """The lookup keys that a CERTIFICATE record proves; the subject's id is not among them."""
-    return () if certificate.withdrawn else authority.keys(certificate)[:MAX_KEYS_OF_ONE]
+    """The lookup keys that a CERTIFICATE record proves, each once; not its subject's own id."""
+    if certificate.withdrawn:
+        return ()
+    return tuple(dict.fromkeys(authority.keys(certificate)))[:MAX_KEYS_OF_ONE]
 
 
 def entitled(authority: Authority, key: bytes, bundle: Bundle) -> bool:

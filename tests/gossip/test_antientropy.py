@@ -7,7 +7,7 @@ from random import Random
 import pytest
 
 from gossip import messages
-from gossip.antientropy import SETTLED_AFTER, Synchroniser
+from gossip.antientropy import JOINED_AFTER, JOINING_PERIODS, SETTLED_AFTER, Synchroniser
 from gossip.config import GossipConfig
 from gossip.core import Core
 from gossip.items import RecordItem
@@ -119,6 +119,32 @@ def test_answers_are_bounded_in_number_and_rate() -> None:
     for _ in range(50):
         part.on_buckets(asking, id_of(key_of("x")), 0.0)
     assert len(sent(core)) <= core.config.sync_rate
+
+
+def test_what_is_lacking_in_many_buckets_is_sent_in_few_messages() -> None:
+    core = holding("y", [record_of(name, body=bytes(100)) for name in range(40)])
+    Synchroniser(core, 0.0).on_buckets(Buckets((0,) * BUCKETS), id_of(key_of("x")), 0.0)
+    assert len(sent(core)) == 10  # four to a message of 1150 bytes
+
+
+def test_a_joiner_compares_until_some_others_agree_with_it() -> None:
+    core = holding("x", COMMON)
+    part = Synchroniser(core, 0.0)
+    part.begin_joining(0.0)
+    for number in range(JOINED_AFTER):
+        assert part.joining
+        part.on_digest(Ack(1, core.store.digest), id_of(key_of(number)), 1.0)
+    assert not part.joining
+
+
+def test_a_joiner_whom_nobody_agrees_with_stops_comparing_so_often() -> None:
+    core = holding("x", COMMON)
+    part = Synchroniser(core, 0.0)
+    part.begin_joining(0.0)
+    part.on_timer(JOINING_PERIODS * core.config.probe_period - 0.1)
+    assert part.joining
+    part.on_timer(JOINING_PERIODS * core.config.probe_period)
+    assert not part.joining
 
 
 def test_fruitless_comparisons_become_rare() -> None:

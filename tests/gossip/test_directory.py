@@ -5,7 +5,15 @@ from __future__ import annotations
 import pytest
 
 from gossip import directory
-from gossip.directory import CACHE_SHARE, Bundle, Directory, KeyIndex, assemble, entitled
+from gossip.directory import (
+    CACHE_SHARE,
+    Bundle,
+    Directory,
+    KeyIndex,
+    assemble,
+    entitled,
+    keys_of,
+)
 from gossip.ids import NodeId
 from gossip.records import Record, RecordKind
 
@@ -132,3 +140,12 @@ def test_the_index_follows_certificates() -> None:
     index.drop(a)
     assert index.owners(KEY) == []
     assert KEY not in index._owners
+
+
+def test_a_key_that_an_authority_names_twice_counts_once() -> None:
+    certificate = record_of("a", kind=RecordKind.CERTIFICATE, body=KEY + OTHER + KEY)
+    keys, index = keys_of(FakeAuthority(key_of("b")), certificate), KeyIndex()
+    assert keys == (KEY, OTHER)
+    index.put(certificate.subject, keys)
+    index.drop(certificate.subject)
+    assert index.owners(KEY) == []

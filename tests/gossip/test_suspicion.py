@@ -14,7 +14,7 @@ LAN, WAN = GossipConfig.lan(), GossipConfig.wan()
 
 @pytest.mark.parametrize(
     ("config", "members", "low", "high"),
-    [(LAN, 5, 4, 24), (LAN, 100, 8, 48), (LAN, 1000, 12, 72), (WAN, 1000, 24, 144)],
+    [(LAN, 5, 3, 18), (LAN, 100, 6, 36), (LAN, 1000, 9, 54), (WAN, 1000, 24, 144)],
 )
 def test_the_bounds_are_those_of_the_paper(
     config: GossipConfig, members: int, low: float, high: float
