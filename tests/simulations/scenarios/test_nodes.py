@@ -5,7 +5,6 @@ import pytest
 from simulations.scenarios.nodes import SCENARIOS
 from tests.simulations.scenarios.played import play
 
-
 SIZES = dict.fromkeys((s.name, nodes) for s in SCENARIOS for nodes in (s.nodes_min, s.nodes))
 
 
