@@ -7,7 +7,6 @@ import itertools
 import os
 import time
 from collections.abc import Callable, Sequence
-from ipaddress import ip_address
 
 from gossip import MemberState, NodeId
 from meshd import __version__
@@ -26,8 +25,8 @@ from meshd.contract import (
 )
 from meshd.host.metrics import Statistics, render
 from meshd.host.storage import Storage
+from meshd.lookups import Lookups
 from meshd.node.errors import LocalError
-from meshd.node.finding import canonical
 from meshd.node.grants import Grants
 from meshd.node.invitation import invite
 from meshd.node.node import Node
@@ -65,6 +64,7 @@ class NodeBackend:
         self._loop = asyncio.get_running_loop()
         self._started_at = self._loop.time()
         self._tokens = itertools.count(1)
+        self.lookups = Lookups(node, pump, endpoints)
         self._pings: dict[int, asyncio.Future[PongOutput]] = {}
         self._renewals: dict[int, asyncio.Future[RenewalEnded]] = {}
         self.failing: str | None = None
@@ -84,6 +84,7 @@ class NodeBackend:
             "network": identity.mesh.name,
             "version": __version__,
             "uptime_s": round(now - self._started_at, 3),
+            "neighbours": len(self._node.gossip.neighbours()),
         }
         peers = sorted(self._node.state.members(), key=lambda peer: (peer.name, peer.id))
         return {
@@ -157,59 +158,12 @@ class NodeBackend:
             gossip_messages_sent=gossip.messages_sent,
             gossip_messages_received=gossip.messages_received,
             gossip_equivocations=gossip.equivocations,
+            gossip_neighbours=len(self._node.gossip.neighbours()),
         )
 
-    def lookup(self, text: str) -> Found:
-        """The node with this name, id, address, or a route to this address. Raises LocalError."""
-        identity = self._node.state.identity
-        peer = self._node.find(text)
-        own = (identity.name, identity.id.hex(), *map(str, identity.certificate.addresses))
-        # Where two have one name or address, it is the lower id's.
-        if canonical(text) in own and (peer is None or identity.id < peer.id):
-            return self._found_self(text)
-        if peer is not None:
-            return self._found(text, peer, None)
-        peer, prefix = self._routed(text)
-        if peer is None:
-            raise LocalError(
-                f"no member has the name, id or address {text!r}: `meshd status` lists them all"
-            )
-        return self._found(text, peer, prefix)
-
-    def _routed(self, text: str) -> tuple[Peer | None, str | None]:
-        try:
-            address = ip_address(text)
-        except ValueError:
-            return None, None
-        return self._node.route(address)
-
-    def _found(self, text: str, peer: Peer, prefix: str | None) -> Found:
-        certificate, record = peer.certificate, peer.record
-        return {
-            "query": text,
-            "matched": "route" if prefix else _matched(text, peer.id.hex(), peer.name),
-            "route": prefix,
-            "id": peer.id.hex(),
-            "name": peer.name,
-            "addresses": [str(a) for a in certificate.addresses] if certificate else [],
-            "roles": list(certificate.roles) if certificate else [],
-            "state": peer.state,
-            "endpoints": [format_endpoint(e) for e in record.endpoints] if record else [],
-        }
-
-    def _found_self(self, text: str) -> Found:
-        identity = self._node.state.identity
-        return {
-            "query": text,
-            "matched": _matched(text, identity.id.hex(), identity.name),
-            "route": None,
-            "id": identity.id.hex(),
-            "name": identity.name,
-            "addresses": [str(address) for address in identity.certificate.addresses],
-            "roles": list(identity.certificate.roles),
-            "state": "alive",
-            "endpoints": [format_endpoint(endpoint) for endpoint in self._endpoints()],
-        }
+    async def lookup(self, text: str) -> Found:
+        """See `Lookups.find`."""
+        return await self.lookups.find(text)
 
     def routes(self) -> list[Route]:
         """Every prefix on offer, and who carries its packets now."""
@@ -227,11 +181,7 @@ class NodeBackend:
 
     async def ping(self, peer: str, timeout: float) -> Pong | None:
         """Probe a peer once; None if no answer came in time. Raises LocalError."""
-        found = self._node.find(peer)
-        if found is None:
-            raise LocalError(
-                f"no member has the name, id or address {peer!r}: `meshd status` lists them all"
-            )
+        found = await self.lookups.peer(peer)
         token = next(self._tokens)
         future: asyncio.Future[PongOutput] = self._loop.create_future()
         self._pings[token] = future
@@ -367,9 +317,3 @@ def _path(path: Path | None) -> PathStatus | None:
         "rtt_ms": None if path.srtt is None else round(path.srtt * 1e3, 3),
         "loss": round(path.loss, 4),
     }
-
-
-def _matched(text: str, node: str, name: str) -> str:
-    if text.lower() == node:
-        return "id"
-    return "name" if text.lower() == name else "address"

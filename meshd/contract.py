@@ -32,6 +32,7 @@ class SelfStatus(TypedDict):
     network: str
     version: str
     uptime_s: float
+    neighbours: int
 
 
 class PeerStatus(TypedDict):
@@ -68,7 +69,8 @@ class Pong(TypedDict):
 
 
 class Found(TypedDict):
-    """What a lookup found; `matched` is name, id, address or route, `route` the prefix then."""
+    """What a lookup found; `matched` is name, id, address or route, `route` the prefix then.
+    `answered_by` is the name or id of the node that was asked, `known` where none was."""
 
     query: str
     matched: str
@@ -79,6 +81,8 @@ class Found(TypedDict):
     roles: list[str]
     state: str
     endpoints: list[str]
+    answered_by: str
+    hops: int
 
 
 class Route(TypedDict):
@@ -139,7 +143,7 @@ class Backend(Protocol):
     async def metrics(self) -> bytes:
         """Prometheus text."""
 
-    def lookup(self, text: str) -> Found:
+    async def lookup(self, text: str) -> Found:
         """The node with this name, id, address, or a route to this address."""
 
     def routes(self) -> list[Route]:

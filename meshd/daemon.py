@@ -13,6 +13,7 @@ import signal
 import socket
 import time
 from collections.abc import Coroutine
+from dataclasses import replace
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
@@ -142,7 +143,7 @@ class Daemon:
             )
         profile = GossipConfig.wan() if config.gossip.profile == "wan" else GossipConfig.lan()
         node_config = NodeConfig(
-            gossip=profile,
+            gossip=within(profile, config.performance.max_peers),
             vnet_header=self._tun.vnet_header,
             segmentation="tso4" in self._tun.offloads,
             udp_segmentation="uso" in self._tun.offloads,
@@ -308,6 +309,8 @@ class Daemon:
                 self._auth_failed(reason, source)
             case outputs.Pong():
                 self._backend.answered(output)
+            case outputs.LookedUp():
+                self._backend.lookups.ended(output)
             case outputs.RenewalEnded():
                 self._backend.renewed(output)
             case _:
@@ -380,3 +383,12 @@ class Daemon:
                 timer.cancel()
         for task in self._tasks:
             task.cancel()
+
+
+def within(profile: GossipConfig, max_peers: int) -> GossipConfig:
+    """`profile`, with no more neighbours than `max_peers`, and others known up to so many."""
+    return replace(
+        profile,
+        full_view=min(profile.full_view, max_peers),
+        active_view=min(profile.active_view, max_peers),
+    )

@@ -173,7 +173,7 @@ async def test_lookups_find_members_by_all_that_names_them(alpha: Desk, beta: De
         (identity.certificate.address6.exploded, "address"),
         ("Beta", "name"),
     ):
-        found = alpha.backend.lookup(text)
+        found = await alpha.backend.lookup(text)
         assert (found["matched"], found["name"], found["query"]) == (matched, "beta", text)
         assert (found["addresses"], found["route"]) == (addresses, None)
         assert found["state"] == "alive"
@@ -184,7 +184,7 @@ async def test_lookups_find_the_node_itself(alpha: Desk) -> None:
     identity = alpha.side.identity
     texts = ("alpha", identity.id.hex(), str(identity.certificate.address6))
     for text, matched in zip(texts, ("name", "id", "address"), strict=True):
-        found = alpha.backend.lookup(text)
+        found = await alpha.backend.lookup(text)
         assert (found["name"], found["matched"]) == ("alpha", matched)
         assert found["endpoints"] == ["192.0.2.1:443"]
 
@@ -192,7 +192,7 @@ async def test_lookups_find_the_node_itself(alpha: Desk) -> None:
 @pytest.mark.parametrize("text", ["nobody", "100.64.99.99", "8.8.8.8", "", "ff" * 16])
 async def test_a_lookup_that_finds_nobody_says_where_to_look(alpha: Desk, text: str) -> None:
     with pytest.raises(LocalError, match="`meshd status` lists them all"):
-        alpha.backend.lookup(text)
+        await alpha.backend.lookup(text)
 
 
 async def test_routes_say_who_carries_them(alpha: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,7 +208,7 @@ async def test_routes_say_who_carries_them(alpha: Desk, monkeypatch: pytest.Monk
             {"prefix": prefix, "id": peer.id.hex(), "name": "beta", "selected": selected}
             for prefix, _, selected in offered
         ]
-        found = alpha.backend.lookup("10.9.9.9")
+        found = await alpha.backend.lookup("10.9.9.9")
         assert (found["matched"], found["route"], found["name"]) == ("route", "10.0.0.0/8", "beta")
     finally:
         side.close()

@@ -17,10 +17,11 @@ from typing import Any
 
 import pytest
 
+from gossip import GossipConfig
 from meshd import enrol
 from meshd.commands.client import DaemonClient
 from meshd.config import Api, Config, Logging, Tun
-from meshd.daemon import Daemon, run
+from meshd.daemon import Daemon, run, within
 from meshd.host.storage import Storage
 from meshd.host.udp import UdpSockets
 from meshd.node import outputs
@@ -497,3 +498,10 @@ def test_run_without_a_sound_identity_says_what_is_wrong(alpha: Place) -> None:
     with pytest.raises(LocalError, match=r"node\.key"):
         run(CONFIG, storage, alpha.socket)
     storage.unlock()
+
+
+def test_max_peers_bounds_neighbours_and_whom_all_know() -> None:
+    small, usual = within(GossipConfig.lan(), 4), within(GossipConfig.wan(), 1024)
+    assert (small.full_view, small.active_view) == (4, 4)
+    assert (usual.full_view, usual.active_view) == (1024, 24)
+    assert within(GossipConfig.lan(), 65_535) == GossipConfig.lan()

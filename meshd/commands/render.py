@@ -131,10 +131,19 @@ def found(data: Found) -> str:
         ("roles", ", ".join(data["roles"]) or "-"),
         ("state", data["state"]),
         ("endpoints", ", ".join(data["endpoints"]) or "-"),
+        ("answered by", _answered(data)),
     ]
     if data["route"]:
         rows.append(("through", f"its route {data['route']}"))
     return table(rows)
+
+
+def _answered(data: Found) -> str:
+    """Who told where it is: this node, or one that was asked."""
+    hops = data["hops"]
+    if not hops:
+        return data["answered_by"]
+    return f"{data['answered_by']}, {hops} hop{'s' if hops > 1 else ''} away"
 
 
 def routes(data: Sequence[Route]) -> str:

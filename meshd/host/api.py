@@ -179,7 +179,7 @@ class _LocalApi(_ReadApi):
 
     async def _lookup(self, request: web.Request) -> web.Response:
         text = _text(await _body(request, "query"), "query")
-        return web.json_response(self._backend.lookup(text))
+        return web.json_response(await self._backend.lookup(text))
 
     async def _ping(self, request: web.Request) -> web.Response:
         body = await _body(request, "peer", "timeout")

@@ -51,6 +51,8 @@ class Statistics:
     gossip_messages_sent: int = 0
     gossip_messages_received: int = 0
     gossip_equivocations: int = 0
+    gossip_neighbours: int = 0
+    """Members that news is told to: all live ones, or in partial view a few."""
 
 
 def render(statistics: Statistics) -> bytes:
@@ -85,6 +87,7 @@ def _totals(now: Statistics) -> Iterator[Metric]:
             "Unix time at which this node's certificate ends.",
             now.certificate_expiry,
         ),
+        ("gossip_neighbours", "Members that gossip tells news to.", now.gossip_neighbours),
     ):
         yield GaugeMetricFamily(f"aegisray_{name}", text, value=gauge)
     for name, text, count in (

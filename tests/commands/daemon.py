@@ -90,6 +90,7 @@ class FakeBackend:
                 "network": "production",
                 "version": "1.2.3",
                 "uptime_s": 1.0,
+                "neighbours": 1,
             },
             "peers": self.peers,
             "notices": self.notices,
@@ -101,7 +102,7 @@ class FakeBackend:
     async def metrics(self) -> bytes:
         return b""
 
-    def lookup(self, text: str) -> Found:
+    async def lookup(self, text: str) -> Found:
         if self.error:
             raise self.error
         return {
@@ -114,6 +115,8 @@ class FakeBackend:
             "roles": ["relay"],
             "state": "alive",
             "endpoints": [],
+            "answered_by": "known",
+            "hops": 0,
         }
 
     def routes(self) -> list[Route]:

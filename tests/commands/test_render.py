@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from meshd.commands import render
@@ -94,9 +96,13 @@ def test_a_pong_tells_who_and_which_way() -> None:
 
 
 def test_a_lookup_and_routes_are_tables() -> None:
-    found = render.found(FakeBackend().lookup("10.1.2.3"))
-    assert found.splitlines()[0] == "name       beta"
-    assert found.splitlines()[-1] == "through    its route 10.0.0.0/8"
+    told = asyncio.run(FakeBackend().lookup("10.1.2.3"))
+    found = render.found(told)
+    assert found.splitlines()[0] == "name         beta"
+    assert found.splitlines()[-2] == "answered by  known"
+    assert found.splitlines()[-1] == "through      its route 10.0.0.0/8"
+    told["answered_by"], told["hops"] = "gamma", 2
+    assert "answered by  gamma, 2 hops away" in render.found(told)
     assert render.routes([]) == "No node offers a route."
     shown = render.routes([{"prefix": "10.0.0.0/8", "id": BETA, "name": "beta", "selected": True}])
     assert shown.splitlines()[1] == "10.0.0.0/8  beta  bebebebe  yes"

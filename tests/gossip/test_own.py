@@ -128,4 +128,7 @@ def test_a_lasting_record_of_an_earlier_life_is_told_before_it_is_outdone() -> N
     lost = record_of("self", 50, RecordKind.REVOCATIONS, b"revoked")
     own.witness(lost, 1.0)
     told = [output.record for output in core.outputs if isinstance(output, RecordChanged)]
-    assert [(record.sequence, record.body) for record in told] == [(50, b"revoked"), (51, b"nothing")]
+    assert [(record.sequence, record.body) for record in told] == [
+        (50, b"revoked"),
+        (51, b"nothing"),
+    ]

@@ -39,6 +39,7 @@ class FakeBackend:
                 "network": "production",
                 "version": "1",
                 "uptime_s": 1.0,
+                "neighbours": 1,
             },
             "peers": [],
             "notices": [],
@@ -54,7 +55,7 @@ class FakeBackend:
             raise RuntimeError
         return b"aegisray_connected_peers 1.0\n"
 
-    def lookup(self, text: str) -> Found:
+    async def lookup(self, text: str) -> Found:
         raise LocalError(f"nothing is known of {text}")
 
     def routes(self) -> list[Route]:
