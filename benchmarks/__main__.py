@@ -1,4 +1,4 @@
-"""``python -m benchmarks [datapath|join] [--json FILE] [options]``; both without a name."""
+"""``python -m benchmarks [datapath|join|gossip] [--json FILE] [options]``; all without a name."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks import datapath, join
+from benchmarks.gossip import compare
 from simulations.lab.waiting import LabError
 
-BENCHMARKS = {"datapath": datapath.main, "join": join.main}
+BENCHMARKS = {"datapath": datapath.main, "join": join.main, "gossip": compare.main}
 USAGE = f"usage: python -m benchmarks [{'|'.join(BENCHMARKS)}] [--json FILE] [--help]"
 
 

@@ -30,6 +30,9 @@ PACKAGES = {
     "gcc": "gcc",
     "wg": "wireguard-tools",
     "wireguard-go": "wireguard-go",
+    "serf": "serf",
+    "nft": "nftables",
+    "setpriv": "util-linux",
 }
 
 
