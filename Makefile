@@ -8,7 +8,8 @@ CODE := gossip meshd simulations benchmarks tests
 DEMO_TOOLS := ip=iproute2 nft=nftables ping=iputils-ping sysctl=procps
 TEST_TOOLS := $(DEMO_TOOLS) ethtool=ethtool iperf3=iperf3 openssl=openssl \
 	systemd-analyze=systemd
-BENCH_TOOLS := $(TEST_TOOLS) gcc=gcc wg=wireguard-tools wireguard-go=wireguard-go
+BENCH_TOOLS := $(TEST_TOOLS) gcc=gcc wg=wireguard-tools wireguard-go=wireguard-go \
+	serf=serf setpriv=util-linux
 # Seconds before a hanging test run is stopped, so that a build never waits for ever.
 UNIT_LIMIT := 240
 E2E_LIMIT := 300
@@ -38,15 +39,16 @@ e2e: ready-test ## real daemons, TUN devices and NAT in network namespaces (root
 	@.ci/prepare root e2e
 	timeout --signal=INT --kill-after=15 $(E2E_LIMIT) $(BIN)/pytest -q -m e2e tests/e2e
 
-simulate: ready-test ## every scenario of the simulator, with its figures
-	@for scenario in $$($(BIN)/python -m simulations list | cut -d' ' -f1); do \
+simulate: ready-test ## every scenario of the simulator but the longest, with its figures
+	@for scenario in $$($(BIN)/python -m simulations list --quick | cut -d' ' -f1); do \
 		$(BIN)/python -m simulations run $$scenario --seed 1 || exit 1; done
 
-bench: ready-bench ## ratios to WireGuard and to a C forwarder, in one run (root)
+bench: ready-bench ## beside WireGuard, a C forwarder and serf, in one run (root)
 	@.ci/prepare root bench
 	$(BIN)/python -m benchmarks
 
-fuzz: ready-test ## the property tests, with far more examples
+fuzz: ready-test ## a million bad inputs, and the property tests with far more examples
+	$(BIN)/python -m tests.fuzz
 	$(BIN)/pytest -q tests/properties --hypothesis-profile=fuzz
 
 format: ready-test ## rewrite the code in the house style
