@@ -7,6 +7,7 @@ records for what each node says, anti-entropy so that nothing stays missed. Begi
 
 from gossip.authority import Authority
 from gossip.config import GossipConfig, Policy
+from gossip.coordinates import Coordinate
 from gossip.errors import DecodeError, GossipError
 from gossip.events import (
     Equivocated,
@@ -30,6 +31,7 @@ from gossip.statistics import GossipStatistics
 
 __all__ = [
     "Authority",
+    "Coordinate",
     "DecodeError",
     "Equivocated",
     "GossipConfig",

@@ -21,7 +21,7 @@ import math
 import struct
 from dataclasses import dataclass
 from random import Random
-from typing import Final
+from typing import Final, TypeAlias
 
 from gossip.errors import DecodeError
 from gossip.ids import NodeId
@@ -43,7 +43,9 @@ GRAVITY: Final = 150.0
 """Seconds: gravity pulls by (distance from the origin / this)^2."""
 MAX_RTT: Final = 10.0
 """Seconds; longer round trips are no measure, and nobody lies so far out."""
-MAX_PULL: Final = 0.05
+MAX_PLACES: Final = 4096
+"""Peers whose place is known; those heard longest ago are forgotten."""
+MAX_PULL: Final = 0.1
 """Seconds by which one sample moves a node, its height, or counts for its adjustment."""
 
 _TINY: Final = 1e-6
@@ -52,12 +54,14 @@ PACKED_SIZE: Final = _PACKED.size
 _LARGEST: Final = 65504.0
 """The largest half float: 65 seconds in milliseconds."""
 
+Vector: TypeAlias = tuple[float, float, float, float, float, float, float, float]
+
 
 @dataclass(frozen=True, slots=True)
 class Coordinate:
     """A place; all in seconds but `error`, the share by which it is expected to be wrong."""
 
-    vector: tuple[float, ...] = (0.0,) * DIMENSIONS
+    vector: Vector = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
     height: float = HEIGHT_MIN
     adjustment: float = 0.0
     error: float = ERROR_MAX
@@ -74,9 +78,10 @@ class Coordinate:
 
     def pack(self) -> bytes:
         """The bytes on the wire; what is beyond their range is brought to its end."""
-        values = (*self.vector, self.height, self.adjustment)
-        limited = [max(-_LARGEST, min(_LARGEST, value * 1000)) for value in values]
-        return _PACKED.pack(*limited, min(ERROR_MAX, self.error))
+        values = [value * 1000 for value in (*self.vector, self.height, self.adjustment)]
+        if max(values) > _LARGEST or min(values) < -_LARGEST:
+            values = [max(-_LARGEST, min(_LARGEST, value)) for value in values]
+        return _PACKED.pack(*values, min(ERROR_MAX, self.error))
 
 
 def unpack(data: bytes) -> Coordinate:
@@ -86,10 +91,10 @@ def unpack(data: bytes) -> Coordinate:
     *values, error = _PACKED.unpack(data)
     if not all(map(math.isfinite, values)) or not 0 <= error <= ERROR_MAX:
         raise DecodeError("a coordinate that is no number")
-    *vector, height, adjustment = [value / 1000 for value in values]
+    a, b, c, d, e, f, g, h, height, adjustment = [value / 1000 for value in values]
     if height < 0:
         raise DecodeError("a coordinate below the ground")
-    return Coordinate(tuple(vector), height, adjustment, error)
+    return Coordinate((a, b, c, d, e, f, g, h), height, adjustment, error)
 
 
 ORIGIN: Final = unpack(Coordinate().pack())
@@ -103,7 +108,7 @@ class Vivaldi:
         self._rng = rng
         self._limit = limit
         self._peers: dict[NodeId, tuple[Coordinate, tuple[float, ...]]] = {}
-        """Where each said it is, and the last round trips to it; the one heard longest ago first."""
+        """Where each said it is, and the last round trips to it; the oldest first."""
         self._samples = [0.0] * WINDOW
         self._next = 0
         self.coordinate = ORIGIN
@@ -164,32 +169,51 @@ class Vivaldi:
     def _push(
         self,
         here: Coordinate,
-        difference: tuple[float, ...],
+        difference: Vector,
         apart: float,
         force: float,
         other_height: float,
-    ) -> tuple[tuple[float, ...], float]:
+    ) -> tuple[Vector, float]:
         """Vector and height after a push of `force` seconds along `difference`."""
         if apart > _TINY:
             share = force / apart
             rise = _limited((here.height + other_height) * share)
             height = max(HEIGHT_MIN, here.height + rise)
         else:
-            difference = tuple([self._rng.random() - 0.5 for _ in range(DIMENSIONS)])
+            draw = self._rng.random
+            difference = tuple([draw() - 0.5 for _ in range(DIMENSIONS)])  # type: ignore[assignment]
             share = force / max(_TINY, _length(difference))
             height = here.height
-        return tuple([x + share * d for x, d in zip(here.vector, difference, strict=True)]), height
+        a, b, c, d, e, f, g, h = here.vector
+        k, m, n, o, p, q, r, s = difference
+        u = share
+        return (
+            (
+                a + u * k,
+                b + u * m,
+                c + u * n,
+                d + u * o,
+                e + u * p,
+                f + u * q,
+                g + u * r,
+                h + u * s,
+            ),
+            height,
+        )
 
 
-def _difference(one: tuple[float, ...], other: tuple[float, ...]) -> tuple[float, ...]:
-    return tuple([a - b for a, b in zip(one, other, strict=True)])
+# Written out, because every probe of every node of a simulation comes here.
 
 
-def _length(vector: tuple[float, ...]) -> float:
-    squares = 0.0
-    for value in vector:
-        squares += value * value
-    return math.sqrt(squares)
+def _difference(one: Vector, other: Vector) -> Vector:
+    a, b, c, d, e, f, g, h = one
+    k, m, n, o, p, q, r, s = other
+    return a - k, b - m, c - n, d - o, e - p, f - q, g - r, h - s
+
+
+def _length(vector: Vector) -> float:
+    a, b, c, d, e, f, g, h = vector
+    return math.sqrt(a * a + b * b + c * c + d * d + e * e + f * f + g * g + h * h)
 
 
 def _limited(value: float) -> float:

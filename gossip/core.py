@@ -9,6 +9,7 @@ from gossip import messages
 from gossip.authority import Authority
 from gossip.config import GossipConfig
 from gossip.contacts import Contacts
+from gossip.coordinates import MAX_PLACES, Vivaldi
 from gossip.directory import Directory, KeyIndex, keys_of
 from gossip.dissemination import NewsClass, NewsQueue, transmit_limit
 from gossip.events import Output, SendMessage
@@ -53,6 +54,7 @@ class Core:
         """Those with whom a link was made. All neighbours of a partial node are among its members,
         and so are those that it hopes to keep."""
         self._nodes = 1
+        self.vivaldi = Vivaldi(rng, MAX_PLACES)
         self.news = NewsQueue(config.queue_limit)
         self.timers = Timers()
         self.guard = IsolationGuard(config, self.members)
@@ -105,6 +107,7 @@ class Core:
         return Ack(
             nonce,
             self.store.global_digest if only_global else self.store.digest,
+            self.vivaldi.coordinate,
             partial=self.partial,
             linked=to in self.links,
             only_global=only_global,
@@ -138,6 +141,7 @@ class Core:
 
     def forget(self, subject: NodeId) -> None:
         """Drop what is held of `subject`, except what must last."""
+        self.vivaldi.forget(subject)
         self.store.forget(subject)
         self.keys.drop(subject)
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
+from gossip.coordinates import ORIGIN, Coordinate
 from gossip.core import Core
 from gossip.ids import NodeId
 from gossip.messages import Nack, Ping, PingRequest
@@ -117,8 +118,11 @@ class Prober:
         core.counters.probes_failed += 1
         return probe.target
 
-    def on_ack(self, nonce: int, sender: NodeId, now: float) -> None:
-        """An answer, from the target or from a helper, to a probe of ours or one we relay."""
+    def on_ack(self, nonce: int, sender: NodeId, now: float, place: Coordinate = ORIGIN) -> None:
+        """An answer, from the target or from a helper, to a probe of ours or one we relay.
+
+        `place` is the sender's; only a round trip straight to it measures anything.
+        """
         relayed = self._relayed.get(nonce)
         if relayed is not None and relayed.target == sender:
             del self._relayed[nonce]
@@ -132,7 +136,9 @@ class Prober:
         if peer is None or (sender != probe.target and sender not in probe.helpers):
             return
         if sender == probe.target:
-            peer.measure(max(0.0, now - probe.started_at))
+            rtt = max(0.0, now - probe.started_at)
+            peer.measure(rtt)
+            self._core.vivaldi.observe(sender, place, rtt)
         peer.heard_at = max(peer.heard_at, now)
         self._core.adjust_health(-1)
         self._finish(nonce)

@@ -59,7 +59,7 @@ class Switch:
             case Ping(nonce):
                 self._core.send(sender, self._core.ack(nonce, sender), news=True)
             case Ack(nonce):
-                self._prober.on_ack(nonce, sender, now)
+                self._prober.on_ack(nonce, sender, now, body.coordinate)
                 self._sync.on_digest(body, sender, now)
                 if self._core.in_parts or body.partial:
                     self._views.on_ack(body, sender, now)

@@ -8,6 +8,7 @@ import pytest
 
 from gossip import messages
 from gossip.config import GossipConfig, Policy
+from gossip.coordinates import ORIGIN
 from gossip.core import Core
 from gossip.ids import NodeId
 from gossip.members import MemberState
@@ -227,3 +228,17 @@ def test_plain_swim_counts_answers_only_and_forgives_no_lateness() -> None:
     prober.on_timeout(nonce, 0.5)
     assert len(bodies(core)) == config.indirect_probes
     assert prober.on_end(nonce, 1.0, 30.0) == target
+
+
+def test_only_a_straight_answer_places_anybody() -> None:
+    core, prober, target, nonce = probing(8)
+    prober.on_timeout(nonce, 0.5)
+    helper = bodies(core)[0][0]
+    prober.on_ack(nonce, helper, 0.7, ORIGIN)
+    assert len(core.vivaldi) == 0
+    prober.next_round(1.0)
+    ((other, ping),) = bodies(core)
+    assert isinstance(ping, Ping)
+    prober.on_ack(ping.nonce, other, 1.03, ORIGIN)
+    assert core.vivaldi.of(other) == ORIGIN
+    assert core.ack(1, target).coordinate == core.vivaldi.coordinate != ORIGIN
