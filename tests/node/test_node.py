@@ -83,7 +83,8 @@ def test_after_kill_9_a_node_is_back_within_seconds(number: int) -> None:
     for other in others:
         assert victim.ping(other)
         assert other.ping(victim)
-        assert other.peer(victim).state == "alive"
+    # Who suspected it in its absence hears its denial soon.
+    mesh.until(lambda: all(other.peer(victim).state == "alive" for other in others), 5)
     assert victim.identity.certificate.address4 == address
     assert victim.disk.sequence > sequence
     assert victim.disk.counter > counter
