@@ -232,6 +232,12 @@ class GossipProtocol:
             core.send(member, Gossip(), news=True)
         core.wake_gossip(now)
 
+    def discard(self, node: NodeId, kind: int) -> None:
+        """Drop a record of another node's that means nothing any more, such as a lasting one whose
+        time is over. From now on `Authority.admits` is to refuse it."""
+        self._core.news.discard((kind, node))
+        self._core.store.drop(node, kind)
+
     def expel(self, node: NodeId) -> None:
         """`node` is no member any more, whatever it says: forget it, and its records but those
         that last. From now on `Authority.admits` is to refuse them."""

@@ -127,7 +127,7 @@ class RecordStore:
         return record.sequence, void, bytes(4) if void else record.signature[:4]
 
     def hide(self, subject: NodeId) -> None:
-        """Keep what is held of `subject`, but offer it to nobody any more, except what must last."""
+        """Keep what is held of `subject`, but offer nobody any of it but what must last."""
         if subject in self._records and subject not in self._hidden:
             fleeting = self._fleeting(subject)
             self._toggle(subject, fleeting)
@@ -170,6 +170,22 @@ class RecordStore:
         self._size -= len(gone)
         if not kinds:
             self._records.pop(subject, None)
+            self._hidden.pop(subject, None)
+            self._subjects[_bucket(subject)].pop(subject, None)
+
+    def drop(self, subject: NodeId, kind: int) -> None:
+        """Drop one record whose time is over."""
+        kinds = self._records.get(subject, {})
+        record = kinds.get(kind)
+        if record is None:
+            return
+        if subject not in self._hidden or kind in LASTING_KINDS:
+            self._toggle(subject, [record])
+        del kinds[kind]
+        self._proofs.pop((subject, kind), None)
+        self._size -= 1
+        if not kinds:
+            del self._records[subject]
             self._hidden.pop(subject, None)
             self._subjects[_bucket(subject)].pop(subject, None)
 

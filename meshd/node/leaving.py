@@ -24,7 +24,7 @@ from meshd.node.errors import RemoteError
 from meshd.node.handshaking import Handshakes
 from meshd.node.identity import Identity
 from meshd.node.issuing import Issuer
-from meshd.node.outputs import PeerChanged, PersistInvitation, PersistLedger
+from meshd.node.outputs import PeerChanged, PersistInvitation, PersistLedger, PersistRecords
 from meshd.node.peer import Peer
 from meshd.node.records import decode_chain, encode_chain
 from meshd.node.state import NodeState
@@ -32,6 +32,8 @@ from meshd.node.state import NodeState
 SPREADING = 3.0
 """Seconds at most in which a departure is spread before the MEMBER record is withdrawn, which makes
 those who hear it hang up."""
+EXPIRY_INTERVAL = 3600.0
+"""Seconds between two looks for departures that have lost their meaning."""
 HANGING_UP = 10.0
 """Seconds for which a session with a node that departed may wait for its farewell."""
 
@@ -54,6 +56,7 @@ class Leaving:
         """Until when our own departure is being spread."""
         self.began = False
         """Whether this node leaves: it says nothing else of itself any more."""
+        self._expired_at = -1e9
         self._closing: dict[NodeId, float] = {}
         """Nodes that departed, whose sessions end then at the latest."""
 
@@ -97,6 +100,15 @@ class Leaving:
             if now >= due:
                 del self._closing[node]
                 self._close(self._state.peers.get(node), now)
+        if now - self._expired_at >= EXPIRY_INTERVAL:
+            self._expired_at = now
+            self._expire(self._state.unix_time(now))
+
+    def _expire(self, unix_time: float) -> None:
+        """Certificates that ended by themselves need no departure any more."""
+        for node in self._state.identity.trust.departed.expire(unix_time):
+            self._gossip.discard(node, RecordKind.DEPARTURE)
+            self._state.outputs.append(PersistRecords())
 
     def departed(self, node: NodeId, now: float) -> None:
         """Gossip brought a departure, or the end of a membership: act, if its certificate is

@@ -102,6 +102,23 @@ def test_what_lasts_is_offered_while_the_rest_of_its_subject_is_hidden(kind: Rec
     assert (store.digest, store.offered(*ALL)) == (fresh.digest, [lasting])
 
 
+def test_one_record_may_be_dropped_and_nothing_is_left_of_it() -> None:
+    store, fresh = RecordStore(100), RecordStore(100)
+    node, lasting = id_of(key_of("a")), record_of("a", 6, RecordKind.DEPARTURE)
+    store.put(record_of("a", 5))
+    store.put(lasting)
+    fresh.put(record_of("a", 5))
+    store.drop(node, RecordKind.DEPARTURE)
+    store.drop(node, RecordKind.DEPARTURE)
+    assert (store.digest, store.hashes(), len(store)) == (fresh.digest, fresh.hashes(), 1)
+    store.put(lasting)
+    store.hide(node)
+    store.drop(node, RecordKind.DEPARTURE)
+    assert (store.digest, store.offered(*ALL)) == (0, [])
+    store.drop(node, RecordKind.MEMBER)
+    assert (store.digest, len(store), list(store)) == (0, 0, [])
+
+
 def test_the_number_of_subjects_is_bounded() -> None:
     store = RecordStore(1)
     store.put(record_of("a"))

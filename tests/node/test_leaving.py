@@ -107,6 +107,23 @@ def test_a_departure_outlasts_restarts_and_the_memory_of_the_member() -> None:
     assert gamma.identity.id not in late.node.state.peers
 
 
+def test_a_departure_is_forgotten_when_its_certificate_would_have_ended() -> None:
+    mesh = Mesh()
+    alpha, beta, gamma = mesh.trio()
+    mesh.connect(alpha, beta, gamma)
+    mesh.run(3)
+    record = gamma.identity.id, RecordKind.DEPARTURE
+    leave(gamma)
+    assert alpha.node.gossip.record(*record) is not None
+    for host in (alpha, beta):
+        # Its own certificate has ended, too, by then: nothing is tried but to forget.
+        host.node.set_clock(NOW + 100 * DAY, mesh.world.now)
+    mesh.run(3700)
+    for host in (alpha, beta):
+        assert host.node.gossip.record(*record) is None
+        assert len(host.identity.trust.departed) == 0
+
+
 def test_who_was_cut_off_hears_of_the_departure_after_healing() -> None:
     mesh = Mesh()
     alpha, beta, gamma = mesh.trio()
