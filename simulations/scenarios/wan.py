@@ -36,7 +36,7 @@ SOAK_LOSS = 0.05
 def settled(run: Run, spare: int = 0) -> None:
     """Everyone is up and knows everyone, but for the last `spare` hosts."""
     hosts = run.hosts[: len(run.hosts) - spare]
-    start_settled(run.cluster, hosts)
+    start_settled(run.cluster, hosts=hosts)
     run.world.run_for(SETTLE_S)
 
 
