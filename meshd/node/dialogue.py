@@ -22,6 +22,7 @@ from meshd.node.peer import Peer
 from meshd.node.pinging import Pings
 from meshd.node.relay import Relay
 from meshd.node.session import Session
+from meshd.node.shortlist import Willing, shortlist
 from meshd.node.state import NodeState
 from meshd.node.unproven import MAX_REQUESTS, Unproven
 from meshd.node.wire import BASE_SEGMENT, TAG_SIZE, Endpoint, format_endpoint
@@ -130,6 +131,7 @@ class Dialogue:
             event = f"direct {format_endpoint(path.endpoint)}"
         else:
             event = f"relay {path.relay.hex() if path.relay else ''}"
+            peer.last_relay = path.relay
         self._state.outputs.append(PeerChanged(peer.id, peer.name, event))
         self.touched = True
         self.ready(peer, now)
@@ -297,7 +299,7 @@ class Dialogue:
     # Relaying
 
     def ask_relays(self, peer: Peer, now: float) -> None:
-        """Ask up to two nodes to relay to `peer`: the role `relay` first, then the nearest."""
+        """Ask a few nodes to relay to `peer`: those on the shortest way (see `shortlist`)."""
         peer.relay_asked_at = now
         willing = []
         for other in self._state.peers.values():
@@ -305,9 +307,10 @@ class Dialogue:
             if other is peer or not other.ready(now) or path is None or certificate is None:
                 continue
             if path.kind is PathKind.DIRECT and record is not None and record.relays:
-                ordinary = "relay" not in certificate.roles
-                willing.append((ordinary, path.srtt or 1.0, other.id))
-        for _, _, node in sorted(willing)[:2]:
+                first = self._gossip.distance(other.id) if path.srtt is None else path.srtt
+                second = self._gossip.distance(other.id, peer.id)
+                willing.append(Willing(other.id, "relay" in certificate.roles, first, second))
+        for node in shortlist(willing, peer.last_relay, self._state.rng):
             self.send(self._state.peers[node], control.RelayOpen(peer.id), now)
 
     def _open_channel(self, peer: Peer, target: NodeId, now: float) -> None:

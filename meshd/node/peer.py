@@ -71,6 +71,7 @@ class Peer:
         "last_data_at",
         "last_error",
         "last_heard_told",
+        "last_relay",
         "last_seen",
         "next_session",
         "packets",
@@ -124,6 +125,8 @@ class Peer:
         """When somebody last wanted to reach it, who did not know it as a member."""
         self.last_error: str | None = None
         self.relay_asked_at = -1e9
+        self.last_relay: NodeId | None = None
+        """Through whom it was last reached."""
 
     @property
     def name(self) -> str:

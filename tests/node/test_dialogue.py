@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from gossip import NodeId
+from gossip import GossipProtocol, NodeId
 from meshd.node import control
 from meshd.node.control import Control, encode_control
 from meshd.node.dialogue import MAX_REFLEXIVE
@@ -142,6 +142,29 @@ def test_two_symmetric_nats_meet_at_a_relay_that_reads_nothing() -> None:
     pong = gamma.ping(delta)
     assert pong is not None
     assert (pong.kind, pong.via) == ("relay", "alpha")
+
+
+def test_the_relays_on_the_shortest_way_are_asked_and_one_by_chance(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Seven stand ready, all equally far; coordinates say how far each is from the other end."""
+    mesh = Mesh()
+    far: dict[NodeId, float] = {}
+
+    def distance(self: GossipProtocol, one: NodeId, other: NodeId | None = None) -> float | None:
+        return far.get(one)
+
+    monkeypatch.setattr(GossipProtocol, "distance", distance)
+    relays = [mesh.alpha(), *(mesh.host(f"relay-{number}") for number in range(1, 7))]
+    far.update({relay.identity.id: 0.1 / (n + 1) for n, relay in enumerate(relays)})
+    one, other = (mesh.host(name, NatKind.SYMMETRIC) for name in ("gamma", "delta"))
+    mesh.connect(*relays, one)
+    mesh.connect(*relays, other)
+    one.node.handle_timer(mesh.world.now)
+    mesh.until(lambda: one.way(other) == "relay", within=10)
+    asked = [len(relay.node.relay) for relay in relays]
+    assert asked[-3:] == [1, 1, 1]
+    assert 4 <= sum(asked) <= 5
 
 
 def test_when_its_relay_dies_a_pair_uses_the_other() -> None:

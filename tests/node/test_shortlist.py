@@ -1,0 +1,64 @@
+"""Whom a node asks to relay."""
+
+from __future__ import annotations
+
+from random import Random
+
+from gossip import NodeId
+from meshd.node.shortlist import BEST, MAX_JUDGED, Willing, shortlist
+
+
+def node(number: int) -> NodeId:
+    return NodeId(number.to_bytes(16, "big"))
+
+
+def willing(
+    number: int, first: float | None, second: float | None, is_relay: bool = False
+) -> Willing:
+    return Willing(node(number), is_relay, first, second)
+
+
+WAYS = [willing(number, 0.01 * number, 0.1) for number in range(1, 11)]
+
+
+def test_the_shortest_whole_ways_go_first() -> None:
+    ways = [willing(1, 0.001, 0.3), willing(2, 0.1, 0.01), willing(3, 0.05, 0.05), *WAYS[5:]]
+    assert shortlist(ways, None, Random(1))[:BEST] == [node(3), node(2), node(6)]
+
+
+def test_the_role_goes_before_the_way() -> None:
+    ways = [*WAYS, willing(50, 0.3, 0.3, is_relay=True), willing(51, None, None, is_relay=True)]
+    assert shortlist(ways, None, Random(1))[:BEST] == [node(50), node(51), node(1)]
+
+
+def test_what_is_not_known_goes_last_by_what_is() -> None:
+    ways = [willing(1, None, 0.1), willing(2, 0.1, None), willing(3, 0.05, None)]
+    assert shortlist([*ways, willing(4, 0.2, 0.2)], None, Random(1))[:BEST] == [
+        node(4),
+        node(3),
+        node(2),
+    ]
+
+
+def test_one_of_the_rest_is_asked_by_chance() -> None:
+    drawn = [shortlist(WAYS, None, Random(seed)) for seed in range(200)]
+    assert all(len(chosen) == BEST + 1 == len(dict.fromkeys(chosen)) for chosen in drawn)
+    assert sorted({chosen[-1] for chosen in drawn}) == [node(number) for number in range(4, 11)]
+
+
+def test_the_last_good_one_is_asked_again_if_it_is_still_willing() -> None:
+    assert shortlist(WAYS, node(9), Random(1))[BEST] == node(9)
+    assert len(shortlist(WAYS, node(9), Random(1))) == BEST + 2
+    assert len(shortlist(WAYS, node(1), Random(1))) == BEST + 1
+    assert node(77) not in shortlist(WAYS, node(77), Random(1))
+
+
+def test_of_few_all_are_asked_and_of_none_nobody() -> None:
+    assert shortlist(WAYS[:2], None, Random(1)) == [node(1), node(2)]
+    assert shortlist([], node(1), Random(1)) == []
+
+
+def test_of_very_many_only_some_are_looked_at_but_always_the_last_good_one() -> None:
+    ways = [willing(number, 0.1, 0.1) for number in range(4 * MAX_JUDGED)]
+    last = node(3)
+    assert all(last in shortlist(ways, last, Random(seed)) for seed in range(20))
