@@ -183,6 +183,8 @@ class MemberTable:
 
     def in_state(self, state: MemberState) -> list[Peer]:
         """Those in `state`, the first known first."""
+        if not self._counts[state]:
+            return []
         return [peer for peer in self._peers.values() if peer.state is state]
 
     def sample(self, count: int, rng: Random, exclude: NodeId | None = None) -> list[NodeId]:
