@@ -48,6 +48,10 @@ MAX_PLACES: Final = 4096
 MAX_PULL: Final = 0.1
 """Seconds by which one sample moves a node, its height, or counts for its adjustment."""
 
+SURPRISE_MIN: Final = 0.01
+"""Seconds: a place that is too far counts as too far by the measured round trip at most, or by
+this. A liar cannot take a round trip back, so it pulls no harder than honest peers push away."""
+
 _TINY: Final = 1e-6
 _PACKED: Final = struct.Struct(f">{DIMENSIONS + 3}e")
 PACKED_SIZE: Final = _PACKED.size
@@ -151,11 +155,12 @@ class Vivaldi:
         weight = here.error / max(_TINY, here.error + place.error)
         wrongness = min(ERROR_MAX, abs(distance - rtt) / rtt)
         error = min(ERROR_MAX, here.error * (1 - CE * weight) + CE * weight * wrongness)
-        force = _limited(CC * weight * (rtt - distance))
+        nearer = -max(rtt, SURPRISE_MIN)  # who answers soon is not far, whatever it says
+        force = _limited(CC * weight * max(nearer, rtt - distance))
         vector, height = self._push(here, difference, apart, force, place.height)
         # The adjustment is what the vectors cannot say: of the new place, without adjustments.
         raw = _length(_difference(vector, place.vector)) + height + place.height
-        self._samples[self._next] = _limited(rtt - raw)
+        self._samples[self._next] = _limited(max(nearer, rtt - raw))
         self._next = (self._next + 1) % WINDOW
         total = 0.0
         for sample in self._samples:

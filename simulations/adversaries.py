@@ -13,10 +13,12 @@ from random import Random
 from typing import Final
 
 from gossip import messages, records
+from gossip.coordinates import DIMENSIONS, HEIGHT_MIN, Coordinate
 from gossip.events import Wakeup
 from gossip.ids import MAX_SEQUENCE, NodeId
 from gossip.items import MAX_ITEMS, RecordItem, accuse, encode_item
 from gossip.members import MemberState
+from gossip.messages import Ack
 from gossip.queries import Find, Found, Store
 from gossip.records import Record, RecordKind
 from simulations.cluster import Cluster, Host
@@ -29,6 +31,8 @@ ATTACK_EVERY_S: Final = 1.0
 OVERHEARD_MAX: Final = 256
 VICTIMS: Final = 8
 """Others who are sent the fruits of one attack."""
+LIE_S: Final = 5.0
+"""How far off a liar says that it is, in each dimension of its coordinate."""
 FELLOWS: Final = 4
 """Whom a Sybil tells of in one answer: as many records as fit a message."""
 
@@ -254,6 +258,25 @@ class Hijacker(Adversary):
         if self.harm % 5 == 1:
             body = " ".join(self.prefixes).encode()
             self.inner.protocol.publish(RecordKind.ROUTES, body, now)
+
+
+class Liar(Adversary):
+    """Says in every ACK that it lies elsewhere, far off, and that it is sure of it."""
+
+    def drain(self) -> list[Send | Seen]:
+        """Gossip's outputs, with every coordinate replaced."""
+        return [self._lie(out) if isinstance(out, Send) else out for out in super().drain()]
+
+    def _lie(self, send: Send) -> Send:
+        envelope = messages.decode(send.payload)
+        if not isinstance(envelope.body, Ack) or self.resting:
+            return send
+        self.harm += 1
+        a, b, c, d, e, f, g, h = [self.rng.uniform(-LIE_S, LIE_S) for _ in range(DIMENSIONS)]
+        far = (a, b, c, d, e, f, g, h)
+        body = replace(envelope.body, coordinate=Coordinate(far, HEIGHT_MIN, 0.0, 0.01))
+        items = [encode_item(item) for item in envelope.items]
+        return send._replace(payload=messages.encode(envelope.sequence, body, items))
 
 
 class Babbler(Adversary):

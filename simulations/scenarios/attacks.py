@@ -7,6 +7,7 @@ ones; a tenth of those is killed meanwhile, and must be noticed as ever.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from statistics import median
 
 from gossip.config import GossipConfig
 from simulations.adversaries import (
@@ -17,6 +18,7 @@ from simulations.adversaries import (
     Forger,
     Hijacker,
     Jumper,
+    Liar,
     MakeAdversary,
     Replayer,
     corrupt,
@@ -33,6 +35,10 @@ SHARE = 16
 ATTACK_S = 60.0
 NOTICE_S = 30.0
 NODES_MIN = 6
+CALM_S = 120.0
+"""Time for coordinates to settle, if there are few."""
+ERROR_MAX = 0.25
+"""The share of a round trip by which coordinates may misjudge it."""
 
 
 def adversaries(nodes: int) -> list[int]:
@@ -79,6 +85,34 @@ def hijack(run: Run) -> None:
     run.expect("nobody takes an exit that is none", not stray, f"{len(stray)} hosts do")
 
 
+def lie(run: Run) -> None:
+    """Liars pull at everyone's coordinates; those of honest hosts must still tell round trips."""
+    boot(run)
+    liars = [host.machine for host in run.hosts if isinstance(host.machine, Adversary)]
+    for liar in liars:
+        liar.resting = True
+    run.endure(CALM_S)
+    before = misjudged(run)
+    for liar in liars:
+        liar.resting = False
+    suffer(run)
+    run.figures["median error before"] = round(before, 3)
+    run.target("median error of honest round trips", misjudged(run), ERROR_MAX, "")
+
+
+def misjudged(run: Run) -> float:
+    """The median share by which coordinates misjudge the round trips that honest hosts measured."""
+    errors = [
+        abs((protocol.distance(member.id) or 0.0) - member.rtt) / member.rtt
+        for host in run.cluster.running
+        if host.honest
+        for protocol in (gossiper(host).protocol,)
+        for member in protocol.members()
+        if member.rtt and run.cluster.by_identity[member.id].honest
+    ]
+    return median(errors) if errors else 0.0
+
+
 def suffer(run: Run) -> None:
     """Let the attack go on, with a crash in it; count what it came to."""
     run.strike()
@@ -107,5 +141,6 @@ SCENARIOS = (
     _scenario("equivocation", "adversaries say one thing here and another there", Equivocator),
     _scenario("accusations", "adversaries say of everyone that they are dead", Accuser),
     _scenario("babble", "adversaries send noise, and messages cut or changed", Babbler),
+    _scenario("liars", "adversaries say that they lie elsewhere than they do", Liar, lie),
     _scenario("hijack", "adversaries offer routes that are not theirs", Hijacker, hijack),
 )

@@ -123,6 +123,21 @@ def test_equal_inputs_give_equal_bits() -> None:
 FAR = Coordinate((9.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0), 0.9, 0.0, 0.0)
 
 
+def test_honest_peers_push_harder_than_one_liar_in_sixteen_pulls() -> None:
+    places, rng = settle(16, scattered), Random(9)
+    before = statistics.median(errors(places, scattered))
+    for _ in range(400):
+        for one in range(15):
+            other = rng.randrange(16)
+            if other != one:
+                rtt = scattered(min(one, other), max(one, other))
+                a, b, c, d, e, f, g, h = [rng.uniform(-3.0, 3.0) for _ in range(8)]
+                lie = Coordinate((a, b, c, d, e, f, g, h), 0.0, 0.0, 0.01)
+                place = lie if other == 15 else places[other].coordinate
+                places[one].observe(name(other), place, rtt)
+    assert statistics.median(errors(places[:15], scattered)) < before + 0.2
+
+
 def test_a_liar_moves_a_node_by_no_more_than_a_bounded_force() -> None:
     here = settle(25, grid)[7]
     for lie in (FAR, Coordinate(ORIGIN.vector, 9.0, -0.9, 0.0), ORIGIN):

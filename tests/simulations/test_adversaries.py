@@ -7,6 +7,7 @@ import pytest
 
 from gossip import messages
 from gossip.config import GossipConfig
+from gossip.coordinates import ORIGIN
 from gossip.errors import GossipError
 from gossip.items import RecordItem
 from gossip.queries import Find, Found, Store
@@ -17,6 +18,7 @@ from simulations.adversaries import (
     Equivocator,
     Forger,
     Jumper,
+    Liar,
     MakeAdversary,
     Replayer,
     Sybil,
@@ -85,6 +87,17 @@ def test_an_attack_is_well_formed_so_that_only_its_meaning_is_wrong(make: MakeAd
     payloads = attack_of(make)
     assert payloads
     assert all(messages.decode(payload).items for payload in payloads)
+
+
+def test_a_liar_acknowledges_as_all_do_but_from_far_off() -> None:
+    cluster, machine = attacked(Liar)
+    ping = messages.encode(0, messages.Ping(7))
+    machine.receive(ping, cluster.hosts[0].endpoint, cluster.world.now)
+    sent = [messages.decode(out.payload) for out in machine.drain() if isinstance(out, Send)]
+    acks = [envelope.body for envelope in sent if isinstance(envelope.body, messages.Ack)]
+    assert [ack.nonce for ack in acks] == [7]
+    assert acks[0].coordinate.raw_distance(ORIGIN) > 1.0
+    assert machine.harm > 0
 
 
 def test_a_sybil_keeps_nothing_and_tells_of_its_fellows_only() -> None:
