@@ -33,9 +33,15 @@ class Rotation:
         self._chosen = chosen
         self._order: list[NodeId] = []
         self._position = 0
+        self._cycle: dict[NodeId, bool] = {}
+        """Who has a turn in this cycle, past or to come. Nobody has two: who goes and comes back
+        all the time would be the only one whose turn it is."""
 
     def insert(self, node: NodeId) -> None:
         """A new member: at a random place of this cycle, so that joiners are not all last."""
+        if node in self._cycle:
+            return
+        self._cycle[node] = True
         self._order.insert(self._rng.randint(self._position, len(self._order)), node)
 
     def next(self) -> NodeId | None:
@@ -71,3 +77,4 @@ class Rotation:
             return
         self._rng.shuffle(live)
         self._order = live
+        self._cycle = dict.fromkeys(live, True)

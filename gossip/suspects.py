@@ -15,6 +15,7 @@ from gossip.ids import NodeId
 from gossip.items import Accusation, encode_item
 from gossip.members import MemberState, Peer, accusation_counts
 from gossip.probing import Prober
+from gossip.quota import Quota
 from gossip.timers import Timer
 
 
@@ -24,7 +25,9 @@ class Suspects:
     def __init__(self, core: Core, prober: Prober) -> None:
         self._core = core
         self._prober = prober
-        self._quota = suspicion.AccusationQuota(core.config)
+        config = core.config
+        rate = config.accusation_rate / config.probe_period
+        self._quota = Quota(config.accusation_burst, rate, config.max_members)
 
     def probe_failed(self, target: NodeId, now: float) -> None:
         """This node's own probe of `target` failed: accuse it, unless enough others did."""

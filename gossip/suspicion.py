@@ -1,11 +1,10 @@
-"""How long a suspicion lasts (Lifeguard, section IV.B), and a quota for each accuser."""
+"""How long a suspicion lasts (Lifeguard, section IV.B)."""
 
 from __future__ import annotations
 
 import math
 
 from gossip.config import GossipConfig
-from gossip.ids import NodeId
 
 
 def shortest(config: GossipConfig, members: int) -> float:
@@ -30,23 +29,3 @@ def timeout(config: GossipConfig, members: int, confirmations: int) -> float:
         return low
     high = config.suspicion_beta * low
     return max(low, high - (high - low) * math.log(confirmations + 1) / math.log(enough + 1))
-
-
-class AccusationQuota:
-    """A token bucket per accuser: nobody's accusations cost more than its share."""
-
-    def __init__(self, config: GossipConfig) -> None:
-        self._burst = float(config.accusation_burst)
-        self._rate = config.accusation_rate / config.probe_period
-        self._limit = config.max_members
-        self._buckets: dict[NodeId, tuple[float, float]] = {}
-
-    def take(self, accuser: NodeId, now: float) -> bool:
-        """Whether one more accusation of `accuser` is to be heard."""
-        tokens, at = self._buckets.pop(accuser, (self._burst, now))
-        tokens = min(self._burst, tokens + (now - at) * self._rate)
-        allowed = tokens >= 1
-        if len(self._buckets) >= self._limit:
-            del self._buckets[next(iter(self._buckets))]
-        self._buckets[accuser] = (tokens - 1 if allowed else tokens, now)
-        return allowed

@@ -27,7 +27,7 @@ from gossip.items import RecordItem, accuse, encode_item
 from gossip.members import MemberState
 from gossip.messages import Gossip
 from gossip.protocol import GossipProtocol
-from gossip.records import RecordKind
+from gossip.records import RecordKind, signed
 
 from .cluster import Cluster, FakeAuthority, id_of, key_of, protocol_of, record_of
 
@@ -450,3 +450,29 @@ def test_another_seed_gives_another_trace() -> None:
         cluster.run(5)
         traces.append(cluster.trace())
     assert traces[0] != traces[1]
+
+
+def test_what_a_messages_head_claims_advances_nobodys_sequence() -> None:
+    cluster = cluster_of(3)
+    claimed = messages.encode(2**62, Gossip())
+    cluster.node(0).receive(claimed, id_of(key_of(1)), cluster.now)
+    member = cluster.node(0).member(id_of(key_of(1)))
+    assert member is not None
+    assert member.sequence < 10
+    cluster.run(5)
+    assert cluster.converged()
+    assert cluster.errors == []
+
+
+def test_a_record_about_another_is_believed_from_nobody() -> None:
+    cluster = cluster_of(3)
+    victim, liar = id_of(key_of(2)), key_of(1)
+    forged = signed(FakeAuthority(liar), 0, liar, victim, 50, b"mine now")
+    for key in (liar, key_of(2)):
+        lie = replace(forged, key=key)
+        message = messages.encode(1, Gossip(), [encode_item(RecordItem(lie, ALIVE))])
+        with pytest.raises(GossipError, match="record-signature"):
+            cluster.node(0).receive(message, id_of(liar), cluster.now)
+    held = cluster.node(0).record(victim, 0)
+    assert held is not None
+    assert held.body == b"hello"

@@ -54,3 +54,19 @@ def test_nobody_live_is_nobodys_turn() -> None:
     rotation = Rotation(MemberTable(), Random(1))
     assert rotation.next() is None
     assert rotation.take(3) == []
+
+
+def test_who_comes_and_goes_all_the_time_takes_nobody_elses_turn() -> None:
+    table = table_of(10)
+    rotation = Rotation(table, Random(1))
+    turns = []
+    restless = next(iter(table))
+    for _ in range(40):
+        for _ in range(50):
+            table.move(restless, MemberState.LEFT, 1.0)
+            table.move(restless, MemberState.ALIVE, 1.0)
+            rotation.insert(restless.id)
+        turns.append(rotation.next())
+    assert turns.count(restless.id) <= 5
+    assert len(dict.fromkeys(turns)) == 10
+    assert len(rotation._order) <= 11

@@ -148,12 +148,30 @@ def test_a_higher_sequence_voids_all_that_was_said() -> None:
     assert not core.timers.pending(Timer.SUSPICION, peer.id)
 
 
+def test_nobody_but_the_subject_advances_its_sequence() -> None:
+    core, suspects, peer = scene()
+    core.store.put(record_of(0))
+    for sequence in (0, 1, 2, 2**40):
+        suspects.accused(accusation_by(1, peer.id, sequence), 8.0)
+    suspects.probe_failed(peer.id, 9.0)
+    suspects.expired(peer.id, 60.0, 60.0)
+    assert peer.state is MemberState.DEAD
+    assert peer.sequence == 1
+    assert core.store.get(peer.id, 0) == record_of(0)
+
+
 def test_one_accuser_is_held_to_its_quota() -> None:
     core, suspects, _ = scene(100)
     for name in range(100):
         suspects.accused(accusation_by(99, id_of(key_of(name))), 8.0)
     assert core.members.count(MemberState.SUSPECT) == core.config.accusation_burst
     assert core.counters.refused["accuser-over-quota"] > 0
+    for name in range(100):
+        suspects.accused(accusation_by(99, id_of(key_of(name))), 11.0)
+    heard = core.config.accusation_burst + 3 * core.config.accusation_rate
+    assert core.members.count(MemberState.SUSPECT) == heard
+    suspects.accused(accusation_by(98, id_of(key_of(97))), 11.0)
+    assert core.members.count(MemberState.SUSPECT) == heard + 1
 
 
 def test_a_verdict_repeats_our_accusation_for_those_who_still_wait() -> None:

@@ -1,4 +1,4 @@
-"""Lifeguard's formula, and the quota."""
+"""Lifeguard's formula."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import pytest
 
 from gossip import suspicion
 from gossip.config import GossipConfig
-
-from .cluster import id_of, key_of
 
 LAN, WAN = GossipConfig.lan(), GossipConfig.wan()
 
@@ -35,19 +33,3 @@ def test_every_confirmation_shortens_less_than_the_one_before() -> None:
 @pytest.mark.parametrize("members", [1, 2, 3])
 def test_with_nobody_to_confirm_it_is_short_at_once(members: int) -> None:
     assert suspicion.timeout(LAN, members, 0) == suspicion.shortest(LAN, members)
-
-
-def test_an_accuser_has_a_burst_and_then_a_rate() -> None:
-    quota = suspicion.AccusationQuota(LAN)
-    spammer, other = id_of(key_of("s")), id_of(key_of("o"))
-    heard = sum(quota.take(spammer, 0.0) for _ in range(1000))
-    assert heard == LAN.accusation_burst
-    assert quota.take(other, 0.0)
-    assert sum(quota.take(spammer, 3.0) for _ in range(1000)) == 3 * LAN.accusation_rate
-
-
-def test_the_memory_of_accusers_is_bounded() -> None:
-    quota = suspicion.AccusationQuota(GossipConfig(max_members=10))
-    for name in range(100):
-        quota.take(id_of(key_of(name)), 0.0)
-    assert len(quota._buckets) == 10
