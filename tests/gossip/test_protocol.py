@@ -20,9 +20,11 @@ from gossip.events import (
     MemberLeft,
     MemberSuspected,
     MemberUp,
+    Output,
     SendMessage,
     SequenceChanged,
 )
+from gossip.ids import NodeId
 from gossip.items import RecordItem, accuse, encode_item
 from gossip.members import MemberState
 from gossip.messages import Gossip
@@ -476,3 +478,24 @@ def test_a_record_about_another_is_believed_from_nobody() -> None:
     held = cluster.node(0).record(victim, 0)
     assert held is not None
     assert held.body == b"hello"
+
+
+def test_plain_swim_finds_the_crashed_and_takes_back_what_was_wrong() -> None:
+    cluster = cluster_of(8, config=GossipConfig.swim())
+    cluster.crash(7)
+    assert cluster.run_until(lambda: cluster.all_see(7, DEAD), 20) is not None
+    record = cluster.node(1).record(id_of(key_of(1)), RecordKind.MEMBER)
+    assert record is not None
+    verdict = messages.encode(1, Gossip(), [encode_item(RecordItem(record, DEAD))])
+    cluster.node(0).receive(verdict, id_of(key_of(2)), cluster.now)
+    cluster.pump(id_of(key_of(0)))
+    assert cluster.states(0)[id_of(key_of(1))] is DEAD
+    cluster.run(0.5)
+    fooled = [node for node in cluster.nodes if MemberDown(record.subject) in told(cluster, node)]
+    assert len(fooled) >= 3
+    assert cluster.run_until(lambda: cluster.all_see(1, ALIVE), 300) is not None
+
+
+def told(cluster: Cluster, node: NodeId) -> list[Output]:
+    """What came out of a node so far."""
+    return [output for _, output in cluster.outputs[node]]
