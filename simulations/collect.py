@@ -18,7 +18,8 @@ REQUIRED: Final = ("scenario", "nodes", "seed", "ok", "checks")
 STANDARD: Final = (
     Job("swim-detection", 64, 1),
     Job("swim-messages", 64, 1),
-    Job("swim-infection", 256, 1),
+    Job("swim-infection", 128, 1),
+    Job("lifeguard-ours", 32, 1),
     *(Job("cold-boot", nodes, 1) for nodes in (8, 16, 32, 64, 128)),
     Job("crash", 64, 1),
     *(Job("split-heal", 32, seed) for seed in (1, 2, 3)),

@@ -10,6 +10,7 @@ from simulations.scenarios import (
     attacks,
     chaos,
     hosts,
+    lifeguard,
     lookups,
     membership,
     nodes,
@@ -32,6 +33,7 @@ SCENARIOS: dict[str, Scenario] = {
         chaos,
         nodes,
         published,
+        lifeguard,
     )
     for scenario in theme.SCENARIOS
 }
