@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from gossip.events import MemberDown
+from simulations.gossiper import start_settled
 from simulations.measures import DeathCount, Verdicts
 from simulations.network import Conditions
 from simulations.plan import Fault
@@ -122,7 +123,7 @@ def restart_plan(run: Run) -> Sequence[Fault]:
 
 def restart_all(run: Run) -> None:
     """As after a power cut: everyone restarts with what its disk holds, together."""
-    boot(run)
+    start_settled(run.cluster)
     run.world.run_for(10.0)
     run.strike()
     run.endure(RESTART_S)
