@@ -50,9 +50,10 @@ def infection_curve(reports: Sequence[Values]) -> str | None:
         found = False
         for entry in reports:
             for name, pairs in _series(entry, INFECTION):
-                if pairs and isinstance(pairs[0], Sequence) and _room(axes):
-                    axes.step(*zip((0.0, 0.0), *pairs, strict=True), where="post")
-                    axes.lines[-1].set_label(f"{_name(entry)}{name.removeprefix(INFECTION)}")
+                if pairs and _room(axes):
+                    size = name.removeprefix(f"{INFECTION}, ")
+                    label = size if size.endswith("members") else _name(entry)
+                    axes.step(*zip((0.0, 0.0), *pairs, strict=True), where="post", label=label)
                     found = True
         axes.set(xlabel="seconds after the news", ylabel="share that knows", ylim=(0, 1.02))
         return found
@@ -72,8 +73,10 @@ def false_positives(reports: Sequence[Values]) -> str | None:
                     sums[slow] = sums.get(slow, 0.0) + count
         for name, sums in totals.items():
             slow = sorted(sums)
-            axes.plot(slow, [sums[count] for count in slow], marker="o", label=name)
-        axes.set_yscale("symlog", linthresh=1)
+            counts = [sums[count] for count in slow]
+            axes.plot(slow, counts, marker="o", label=name, clip_on=False)
+        axes.set_yscale("symlog", linthresh=10)
+        axes.yaxis.set_major_formatter("{x:.0f}")
         axes.set(xlabel="slow members at a time", ylabel="false positives", ylim=(0, None))
         return bool(totals)
 
@@ -84,14 +87,16 @@ def bytes_against_size(reports: Sequence[Values]) -> str | None:
     """Bytes that a member sends per second when nothing happens, against how many there are."""
 
     def draw(axes: Axes, reports: Sequence[Values]) -> bool:
-        points: dict[str, list[tuple[int, float]]] = {}
+        points: dict[str, dict[int, list[float]]] = {}
         for entry in reports:
             value = entry.get("figures", {}).get(IDLE_BYTES)
             if value is not None:
-                points.setdefault(entry["scenario"], []).append((entry["nodes"], value))
-        for name, pairs in points.items():
+                sizes = points.setdefault(entry["scenario"], {})
+                sizes.setdefault(entry["nodes"], []).append(value)
+        for name, sizes in points.items():
             if _room(axes):
-                axes.plot(*zip(*sorted(pairs), strict=True), marker="o", label=name)
+                means = [sum(sizes[size]) / len(sizes[size]) for size in sorted(sizes)]
+                axes.plot(sorted(sizes), means, marker="o", label=name)
         axes.set_xscale("log", base=2)
         axes.xaxis.set_major_formatter("{x:.0f}")
         axes.set(xlabel="members", ylabel="bytes sent per second", ylim=(0, None))
@@ -171,7 +176,7 @@ def _name(entry: Values) -> str:
 def _series(entry: Values, prefix: str) -> Iterable[tuple[str, Any]]:
     return [
         (name, values)
-        for name, values in sorted(entry.get("series", {}).items())
+        for name, values in entry.get("series", {}).items()
         if name.startswith(prefix)
     ]
 

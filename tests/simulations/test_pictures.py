@@ -11,14 +11,14 @@ from simulations import pictures
 from tests.simulations.reports import report
 
 CRASH = report("crash", 32, series={"detection s": [3.0, 1.0, 2.0]})
-NEWS = report("news", 64, series={"infection of 64": [(0.2, 0.5), (0.4, 1.0)]})
+NEWS = report("news", 64, series={"infection, 16 members": [(0.2, 0.5), (0.4, 1.0)]})
 SLOW = report("slow", 128, series={"false positives, plain": [(1, 3), (8, 40)]})
 IDLE = report("idle", 16, figures={"idle bytes/s": 240.0})
 HEALED = report("split", 32, figures={"recovery s": 12.5})
 
 ALL = [
     (pictures.detection_cdf, CRASH, ["crash, 32 members", "seconds after the crash"]),
-    (pictures.infection_curve, NEWS, ["news, 64 members of 64", "share that knows"]),
+    (pictures.infection_curve, NEWS, ["16 members", "share that knows"]),
     (pictures.false_positives, SLOW, ["plain", "slow members at a time"]),
     (pictures.bytes_against_size, IDLE, ["idle", "bytes sent per second"]),
     (pictures.heal_time, HEALED, ["split, 32", "seconds (bar: the slowest run)"]),
