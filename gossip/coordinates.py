@@ -19,9 +19,8 @@ from __future__ import annotations
 
 import math
 import struct
-from dataclasses import dataclass
 from random import Random
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from gossip.errors import DecodeError
 from gossip.ids import NodeId
@@ -61,8 +60,7 @@ _LARGEST: Final = 65504.0
 Vector: TypeAlias = tuple[float, float, float, float, float, float, float, float]
 
 
-@dataclass(frozen=True, slots=True)
-class Coordinate:
+class Coordinate(NamedTuple):
     """A place; all in seconds but `error`, the share by which it is expected to be wrong."""
 
     vector: Vector = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
@@ -92,10 +90,12 @@ def unpack(data: bytes) -> Coordinate:
     """What `Coordinate.pack` gave. Raises `DecodeError`, also for what is no place at all."""
     if len(data) != PACKED_SIZE:
         raise DecodeError("a coordinate of a wrong size")
-    *values, error = _PACKED.unpack(data)
-    if not all(map(math.isfinite, values)) or not 0 <= error <= ERROR_MAX:
+    values = _PACKED.unpack(data)
+    error = values[-1]
+    # One value that is not finite makes their sum so.
+    if not math.isfinite(sum(values)) or not 0 <= error <= ERROR_MAX:
         raise DecodeError("a coordinate that is no number")
-    a, b, c, d, e, f, g, h, height, adjustment = [value / 1000 for value in values]
+    a, b, c, d, e, f, g, h, height, adjustment, _ = [value / 1000 for value in values]
     if height < 0:
         raise DecodeError("a coordinate below the ground")
     return Coordinate((a, b, c, d, e, f, g, h), height, adjustment, error)
@@ -157,7 +157,15 @@ class Vivaldi:
         error = min(ERROR_MAX, here.error * (1 - CE * weight) + CE * weight * wrongness)
         nearer = -max(rtt, SURPRISE_MIN)  # who answers soon is not far, whatever it says
         force = _limited(CC * weight * max(nearer, rtt - distance))
-        vector, height = self._push(here, difference, apart, force, place.height)
+        height = here.height
+        if apart > _TINY:
+            share = force / apart
+            height = max(HEIGHT_MIN, height + _limited((height + place.height) * share))
+        else:
+            draw = self._rng.random
+            difference = tuple([draw() - 0.5 for _ in range(DIMENSIONS)])  # type: ignore[assignment]
+            share = force / max(_TINY, _length(difference))
+        vector = _pushed(here.vector, difference, share)
         # The adjustment is what the vectors cannot say: of the new place, without adjustments.
         raw = _length(_difference(vector, place.vector)) + height + place.height
         self._samples[self._next] = _limited(max(nearer, rtt - raw))
@@ -166,45 +174,12 @@ class Vivaldi:
         for sample in self._samples:
             total += sample
         away = _length(vector)
-        pull = -_limited(((away + height + ORIGIN.height) / GRAVITY) ** 2)
-        here = Coordinate(vector, height, total / (2 * WINDOW), error)
-        vector, height = self._push(here, vector, away, pull, ORIGIN.height)
-        self.coordinate = Coordinate(vector, height, here.adjustment, error)
-
-    def _push(
-        self,
-        here: Coordinate,
-        difference: Vector,
-        apart: float,
-        force: float,
-        other_height: float,
-    ) -> tuple[Vector, float]:
-        """Vector and height after a push of `force` seconds along `difference`."""
-        if apart > _TINY:
-            share = force / apart
-            rise = _limited((here.height + other_height) * share)
-            height = max(HEIGHT_MIN, here.height + rise)
-        else:
-            draw = self._rng.random
-            difference = tuple([draw() - 0.5 for _ in range(DIMENSIONS)])  # type: ignore[assignment]
-            share = force / max(_TINY, _length(difference))
-            height = here.height
-        a, b, c, d, e, f, g, h = here.vector
-        k, m, n, o, p, q, r, s = difference
-        u = share
-        return (
-            (
-                a + u * k,
-                b + u * m,
-                c + u * n,
-                d + u * o,
-                e + u * p,
-                f + u * q,
-                g + u * r,
-                h + u * s,
-            ),
-            height,
-        )
+        if away > _TINY:
+            # Gravity is a push towards the origin.
+            share = -_limited(((away + height + ORIGIN.height) / GRAVITY) ** 2) / away
+            vector = _pushed(vector, vector, share)
+            height = max(HEIGHT_MIN, height + _limited((height + ORIGIN.height) * share))
+        self.coordinate = Coordinate(vector, height, total / (2 * WINDOW), error)
 
 
 # Written out, because every probe of every node of a simulation comes here.
@@ -216,10 +191,25 @@ def _difference(one: Vector, other: Vector) -> Vector:
     return a - k, b - m, c - n, d - o, e - p, f - q, g - r, h - s
 
 
+def _pushed(vector: Vector, direction: Vector, share: float) -> Vector:
+    a, b, c, d, e, f, g, h = vector
+    k, m, n, o, p, q, r, s = direction
+    return (
+        a + share * k,
+        b + share * m,
+        c + share * n,
+        d + share * o,
+        e + share * p,
+        f + share * q,
+        g + share * r,
+        h + share * s,
+    )
+
+
 def _length(vector: Vector) -> float:
     a, b, c, d, e, f, g, h = vector
     return math.sqrt(a * a + b * b + c * c + d * d + e * e + f * f + g * g + h * h)
 
 
 def _limited(value: float) -> float:
-    return max(-MAX_PULL, min(MAX_PULL, value))
+    return value if -MAX_PULL < value < MAX_PULL else math.copysign(MAX_PULL, value)

@@ -10,14 +10,13 @@ the new sequence, and belongs on disk before that message is sent.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from gossip.ids import NodeId
 from gossip.records import Record
 
 
-@dataclass(frozen=True, slots=True)
-class SendMessage:
+class SendMessage(NamedTuple):
     """Carry `payload` (at most `GossipConfig.packet_size` bytes) to node `to`, authenticated.
 
     It may be lost, late, repeated or out of order.
@@ -118,8 +117,7 @@ Output: TypeAlias = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Wakeup:
+class Wakeup(NamedTuple):
     """Call `handle_timer` at `at` (monotonic seconds); `reason` says what is then due."""
 
     at: float

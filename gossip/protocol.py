@@ -17,7 +17,6 @@ seconds), choices come from the `Random` that is handed in: equal inputs give eq
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import inf
 from random import Random
 from typing import Final
 
@@ -259,8 +258,7 @@ class GossipProtocol:
 
     def next_deadline(self) -> float:
         """The time alone, infinity for never: cheaper, for callers with thousands of nodes."""
-        following = self._core.timers.next()
-        return inf if following is None else following[0]
+        return self._core.timers.next_at()
 
     def drain(self) -> list[Output]:
         """What is to be done, in order; each value comes out once."""

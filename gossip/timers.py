@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import heapq
 from enum import Enum
+from math import inf
 from typing import TypeAlias
 
 from gossip.ids import NodeId
@@ -70,15 +71,16 @@ class Timers:
         """Set, or move, the deadline of this key to `at`."""
         key = (timer, about)
         self._count += 1
+        moved = key in self._order
         self._order[key] = self._count
         heapq.heappush(self._heap, (at, self._count, key))
-        if len(self._heap) > 2 * len(self._order) + 64:
-            self._heap = [entry for entry in self._heap if self._order.get(entry[2]) == entry[1]]
-            heapq.heapify(self._heap)
+        if moved:
+            self._prune()
 
     def cancel(self, timer: Timer, about: int | NodeId | None = None) -> None:
         """Drop the deadline of this key, if it has one."""
-        self._order.pop((timer, about), None)
+        if self._order.pop((timer, about), None) is not None:
+            self._prune()
 
     def pending(self, timer: Timer, about: int | NodeId | None = None) -> bool:
         """Whether this key has a deadline."""
@@ -92,15 +94,26 @@ class Timers:
     def next(self) -> tuple[float, Timer] | None:
         """The earliest deadline and what it is for."""
         heap = self._heap
-        while heap and self._order.get(heap[0][2]) != heap[0][1]:
-            heapq.heappop(heap)
         return (heap[0][0], heap[0][2][0]) if heap else None
+
+    def next_at(self) -> float:
+        """The time of the earliest deadline, infinity for none."""
+        return self._heap[0][0] if self._heap else inf
 
     def pop_due(self, now: float) -> tuple[float, Timer, int | NodeId | None] | None:
         """Take the earliest deadline that is not after `now`."""
-        first = self.next()
-        if first is None or first[0] > now:
+        if not self._heap or self._heap[0][0] > now:
             return None
         at, _, key = heapq.heappop(self._heap)
         del self._order[key]
+        self._prune()
         return at, key[0], key[1]
+
+    def _prune(self) -> None:
+        """See that the first entry is in force, and that those which are not are but few."""
+        heap, order = self._heap, self._order
+        while heap and order.get(heap[0][2]) != heap[0][1]:
+            heapq.heappop(heap)
+        if len(heap) > 2 * len(order) + 64:
+            self._heap = [entry for entry in heap if order.get(entry[2]) == entry[1]]
+            heapq.heapify(self._heap)
