@@ -234,6 +234,7 @@ class NodeBackend:
 
     async def revoke(self, node: str) -> Revoked:
         """Revoke a node or a CA: its list is on disk before it is in force. Raises LocalError."""
+        await self.lookups.learn(node)
         now, credentials = self._loop.time(), self._node.credentials
         planned = credentials.plan_revocation(node, now)
         if planned.lists:
@@ -244,7 +245,7 @@ class NodeBackend:
         return {
             "id": planned.node,
             "name": planned.name,
-            "serials": [f"{serial:016x}" for serial in planned.serials],
+            "serials": [f"{serial:0{34 if serial >> 64 else 16}x}" for serial in planned.serials],
             "elsewhere": list(planned.elsewhere),
         }
 

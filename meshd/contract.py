@@ -112,8 +112,8 @@ class Left(TypedDict):
 
 
 class Revoked(TypedDict):
-    """Whose certificates were revoked: a node, or a CA. `serials` are those that are new on the
-    lists, 16 hex digits each; `elsewhere`: sentences on what is to be done on other nodes."""
+    """Whose certificates were revoked: a node, or a CA. `serials` are what is new on the lists: 16
+    hex digits for a certificate, 34 for a key; `elsewhere`: sentences on what is to be done on other nodes."""
 
     id: str
     name: str

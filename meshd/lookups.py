@@ -44,6 +44,11 @@ class Lookups:
             raise self._nobody(text)
         return found
 
+    async def learn(self, text: str) -> None:
+        """See that the node with this name, id or address is a peer, if the mesh knows it."""
+        if self._node.find(text) is None:
+            await self._asked(text)
+
     async def find(self, text: str) -> Found:
         """The node with this name, id or address, or a route to it. Raises LocalError."""
         identity = self._node.state.identity

@@ -214,9 +214,8 @@ async def test_one_is_renewed_and_then_revoked(
             own = await first.post("/v1/renew")
             assert own["name"] == "alpha"
             revoked = await first.post("/v1/revoke", node="beta")
-            assert sorted(revoked["serials"]) == sorted(
-                f"{serial:016x}" for serial in (held.serial, joined.certificate.serial)
-            )
+            serials = [f"{item.serial:016x}" for item in (held, joined.certificate)]
+            assert sorted(revoked["serials"]) == sorted([*serials, f"01{held.node.hex()}"])
             lists = second.daemon._node.credentials.lists
             for _ in range(200):
                 if lists.revoked:

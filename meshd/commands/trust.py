@@ -21,8 +21,7 @@ def revoke(args: argparse.Namespace) -> int:
         return 0
     name = f"{data['name']} ({data['id']})"
     if data["serials"]:
-        count = len(data["serials"])
-        print(render.printable(f"Revoked: {name}, {count} certificate{'s' if count > 1 else ''}."))
+        print(render.printable(f"Revoked: {name}."))
         print("It is on disk, and on its way to every member.", file=sys.stderr)
     else:
         print(render.printable(f"{name} was revoked before: nothing is new."))

@@ -12,10 +12,17 @@ from cryptography.exceptions import InvalidSignature
 
 from gossip import NodeId, Record, RecordKind
 from meshd.node.addresses import lookup_key, node_id
-from meshd.node.certificates import Certificate, load_public_key
+from meshd.node.certificates import Certificate, TrustError, load_public_key
 from meshd.node.errors import RemoteError
 from meshd.node.identity import Identity
-from meshd.node.records import decode_chain, decode_node_record, decode_revocations, decode_routes
+from meshd.node.records import (
+    ListNote,
+    decode_chain,
+    decode_node_record,
+    decode_revocations,
+    decode_routes,
+)
+from meshd.node.revocation import RevocationList
 
 MAX_ASIDE = 256
 """Records that wait for their certificate."""
@@ -66,7 +73,7 @@ class MeshAuthority:
         if record.kind == RecordKind.CERTIFICATE and not record.withdrawn:
             return self._admit_chain(record)
         if subject not in self.certificates:
-            if trust.fallen.last(subject) is not None:
+            if trust.names(subject):
                 return False
             if record.kind == RecordKind.CERTIFICATE:
                 return True
@@ -118,28 +125,38 @@ class MeshAuthority:
     def _admit_revocations(self, record: Record) -> bool:
         """An issuer says what it revoked. One that is no member (any more) is believed where its
         lists are there and good, so that they last; and of such there are few."""
+        whole = 0
         try:
             notes = decode_revocations(record.body)
-            lists = [
-                (note, self._identity.trust.read_crl(note.der))
-                for note in notes
-                if note.der is not None and self._identity.trust.knows(note.authority)
-            ]
+            for note in notes:
+                listed = self._listed(note)
+                whole += listed is not None
+                told = note.authority, note.number, note.digest
+                if listed and told != (listed.authority, listed.number, listed.digest):
+                    return False
         except RemoteError:
             return False
-        for note, listed in lists:
-            told = note.authority, note.number, note.digest
-            if told != (listed.authority, listed.number, listed.digest):
-                return False
         known = self.certificates.get(record.subject)
         if known is not None and "issuer" in known[0].roles:
             return True
-        if known is not None or len(lists) < len(notes):
+        if known is not None or whole < len(notes):
             return False
         if record.subject in self._orphans or len(self._orphans) < MAX_ORPHANS:
             self._orphans[record.subject] = True
             return True
         return False
+
+    def _listed(self, note: ListNote) -> RevocationList | None:
+        """The list that a record holds; None where it does not, or not its CA's certificate, which
+        we lack. Raises TrustError."""
+        if note.shown is None:
+            return None
+        try:
+            return self._identity.trust.read_shown(note.shown)[0]
+        except TrustError as error:
+            if error.reason == "list-foreign":
+                return None
+            raise
 
     def learn(self, certificate: Certificate, chain: tuple[bytes, ...]) -> None:
         """Take a verified certificate that came by another way, unless a newer one is known."""

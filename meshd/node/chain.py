@@ -13,11 +13,12 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 
+from gossip import NodeId
 from meshd.node.addresses import mesh_prefix6, overlay6
 from meshd.node.certificates import Certificate, TrustError, parse_certificate, reading
 from meshd.node.departed import Departed
 from meshd.node.grants import ANY, within
-from meshd.node.revocation import RevocationList, list_authority, parse_list
+from meshd.node.revocation import RevocationList, list_authority, parse_list, split_shown
 
 MAX_ISSUERS = 64
 """Issuer certificates a store keeps."""
@@ -40,8 +41,8 @@ class TrustStore:
         self._lists: dict[bytes, RevocationList] = {}
         self.departed = Departed()
         """Who left for good: see `verify`."""
-        self.fallen = Departed()
-        """Keys whose certificate was revoked, and with it all that were issued to them before."""
+        self._naming: dict[NodeId, list[RevocationList]] = {}
+        """The lists in force that name a key."""
         for issuer in issuers:
             self.add_issuer(issuer)
         for crl in crls:
@@ -75,7 +76,6 @@ class TrustStore:
         if known is not None and known.not_after >= certificate.not_after:
             return False
         self._issuers[certificate.node] = certificate
-        self._is_listed(certificate)
         return True
 
     def add_crl(self, der: bytes) -> bool:
@@ -88,9 +88,28 @@ class TrustStore:
         if known is not None and known.number >= parsed.number:
             return False
         self._lists[parsed.authority] = parsed
-        for issuer in self.issuers:
-            self._is_listed(issuer)
+        if known is not None:
+            for node in known.nodes:
+                self._naming[node].remove(known)
+        for node in parsed.nodes:
+            self._naming.setdefault(node, []).append(parsed)
         return True
+
+    def show(self, listed: RevocationList) -> bytes:
+        """A list as it travels: with its CA's certificate behind it, since who is to obey it may
+        never have met anybody whom that CA admitted."""
+        issuer = self._issuers.get(listed.authority)
+        return listed.der + (issuer.der if issuer is not None else b"")
+
+    def read_shown(self, shown: bytes) -> tuple[RevocationList, Certificate | None]:
+        """A list, and its CA's certificate if that came with it and is not known; both checked,
+        nothing changes. Raises TrustError: `read_crl`'s reasons."""
+        der, issuer_der = split_shown(shown)
+        if not issuer_der or self.knows(list_authority(der)):
+            return self.read_crl(der), None
+        issuer = parse_certificate(issuer_der)
+        self._check_issuer(issuer)
+        return parse_list(der, issuer), issuer
 
     def read_crl(self, der: bytes) -> RevocationList:
         """A list of the root or of a known issuer, its signature checked; nothing changes.
@@ -113,18 +132,32 @@ class TrustStore:
         return self._lists.get(authority)
 
     def is_revoked(self, certificate: Certificate) -> bool:
-        """Whether its CA's list names this verified certificate, or a later one of the same key;
-        or the root's list its CA."""
-        if self._is_listed(certificate):
-            return True
-        issuer = None if certificate.is_ca else self._issuers.get(certificate.authority)
-        return issuer is not None and self._is_listed(issuer)
+        """Whether a list in force takes back this verified certificate, its key, or its CA."""
+        return self.list_against(certificate) is not None
 
-    def _is_listed(self, certificate: Certificate) -> bool:
-        known = self._lists.get(certificate.authority)
-        if known is not None and certificate.serial in known.serials:
-            self.fallen.add(certificate)
-        return self.fallen.covers(certificate)
+    def list_against(self, certificate: Certificate) -> RevocationList | None:
+        """The list in force by which this verified certificate is void.
+
+        Its own CA's or the root's list, by its serial or its key; the root's list, by its CA's; or
+        the list of any CA that stands itself, by its key. Of the last, an issuer need not mind:
+        whoever may admit anybody may expel anybody, but not those who are as much as itself.
+        """
+        own = self._lists.get(certificate.authority)
+        if own is not None and certificate.serial in own.serials:
+            return own
+        for listed in self._naming.get(certificate.node, ()):
+            if listed.authority in (certificate.authority, self.root.node):
+                return listed
+            if not certificate.is_ca and "issuer" not in certificate.roles:
+                authority = self._issuers.get(listed.authority)
+                if authority is not None and self.list_against(authority) is None:
+                    return listed
+        issuer = None if certificate.is_ca else self._issuers.get(certificate.authority)
+        return None if issuer is None else self.list_against(issuer)
+
+    def names(self, node: NodeId) -> bool:
+        """Whether some list in force names this node's key."""
+        return bool(self._naming.get(node))
 
     def is_void(self, certificate: Certificate) -> bool:
         """Whether this certificate, which was verified once, was revoked or left behind since."""

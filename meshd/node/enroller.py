@@ -76,7 +76,7 @@ class Enroller:
         if identity.revoked:
             raise LocalError("this issuer was revoked: ask another one")
         node, listed = node_id(public_key), identity.trust.list_of(issuer.certificate.node)
-        if identity.trust.fallen.last(node) or issuer.ledger.revoked(node, listed):
+        if identity.trust.names(node) or issuer.ledger.revoked(node, listed):
             raise TrustError("certificate-revoked")
         redeemed = invitation.redeem(node, unix_time)
         others = [peer for peer in state.holders() if peer.id != node]

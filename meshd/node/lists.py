@@ -17,15 +17,26 @@ from dataclasses import dataclass, field
 
 from gossip import GossipProtocol, NodeId, Record, RecordKind
 from meshd.node.authority import MeshAuthority
-from meshd.node.certificates import Certificate, TrustError, parse_certificate
+from meshd.node.certificates import (
+    MAX_CERTIFICATE,
+    Certificate,
+    TrustError,
+    parse_certificate,
+)
 from meshd.node.control import Close, Control, RevocationPiece, RevocationRequest
 from meshd.node.dialogue import Dialogue
 from meshd.node.errors import RemoteError
-from meshd.node.outputs import PeerChanged, PersistRecords, PersistRevocations, Warned
+from meshd.node.outputs import (
+    PeerChanged,
+    PersistRecords,
+    PersistRevocations,
+    PersistTrust,
+    Warned,
+)
 from meshd.node.peer import Peer
 from meshd.node.records import NO_LIST, ListNote, decode_revocations, encode_revocations
 from meshd.node.relay import Relay
-from meshd.node.revocation import MAX_LIST, RevocationList
+from meshd.node.revocation import MAX_LIST, RevocationList, split_shown
 from meshd.node.state import NodeState
 
 PIECE_SIZE = 16_384
@@ -106,7 +117,8 @@ class Lists:
         listed = self._state.identity.trust.list_of(authority)
         if listed is None:
             return ListNote(authority, 0, NO_LIST)
-        return ListNote(authority, listed.number, listed.digest, listed.der)
+        shown = self._state.identity.trust.show(listed)
+        return ListNote(authority, listed.number, listed.digest, shown)
 
     def put_in_force(self, listed: RevocationList, now: float) -> None:
         """A list of our own making, which is on disk: obey it, and tell the mesh."""
@@ -127,9 +139,10 @@ class Lists:
         for note in notes:
             if note.number <= self._number(note.authority):
                 continue
-            if note.der is not None and self._take(note.der, now):
+            lacking = note.shown is None or self._lacks_authority(note)
+            if not lacking and self._take(note.shown or b"", now):
                 taken = True
-            elif note.der is None and not own and len(self._fetches) < MAX_FETCHES:
+            elif lacking and not own and len(self._fetches) < MAX_FETCHES:
                 known = self._fetches.get((note.authority, record.subject))
                 if known is None or known.number < note.number:
                     key = note.authority, record.subject
@@ -153,10 +166,19 @@ class Lists:
         listed = self._state.identity.trust.list_of(authority)
         return listed.number if listed is not None else 0
 
-    def _take(self, der: bytes, now: float) -> bool:
+    def _lacks_authority(self, note: ListNote) -> bool:
+        """Whether its CA's certificate is neither known nor there."""
+        alone = note.shown is not None and split_shown(note.shown)[1] == b""
+        return alone and not self._state.identity.trust.knows(note.authority)
+
+    def _take(self, shown: bytes, now: float) -> bool:
         """Put a list in force that somebody handed on; False, counted, when it is no good."""
+        trust = self._state.identity.trust
         try:
-            if self._state.identity.trust.add_crl(der):
+            listed, issuer = trust.read_shown(shown)
+            if issuer is not None and trust.add_issuer(issuer.der):
+                self._state.outputs.append(PersistTrust())
+            if trust.add_crl(listed.der):
                 self._state.outputs.append(PersistRevocations())
                 self._enforce(now)
         except TrustError as error:
@@ -177,7 +199,6 @@ class Lists:
                 del self._fetches[key]
             elif fetch.next_at <= now:
                 self._ask(key[0], fetch, now)
-        self._state.identity.trust.fallen.expire(self._state.unix_time(now))
 
     def _look_again(self, now: float) -> None:
         """An issuer became known: its list may have come before it."""
@@ -212,11 +233,13 @@ class Lists:
     def _requested(self, peer: Peer, message: Control, now: float) -> None:
         assert isinstance(message, RevocationRequest)
         authority, offset = message.authority, message.offset
-        listed = self._state.identity.trust.list_of(authority)
-        if listed is None or listed.number < message.number or offset >= len(listed.der):
+        trust = self._state.identity.trust
+        listed = trust.list_of(authority)
+        shown = trust.show(listed) if listed is not None else b""
+        if listed is None or listed.number < message.number or offset >= len(shown):
             answer = RevocationPiece(authority, 0, 0, 0, b"")
         else:
-            answer = _piece(listed, offset)
+            answer = _piece(listed, shown, offset)
         self._dialogue.send(peer, answer, now)
 
     def _arrived(self, peer: Peer, message: Control, now: float) -> None:
@@ -234,7 +257,7 @@ class Lists:
             pass
         elif len(message.piece) == message.size:
             self._take(message.piece, now)  # told unasked to whom it concerns
-        elif sent and message.piece and message.size <= MAX_LIST:
+        elif sent and message.piece and message.size <= MAX_LIST + MAX_CERTIFICATE:
             self._collect(peer, sent[0], message, now)
         else:
             raise RemoteError("control")
@@ -274,7 +297,11 @@ class Lists:
         ]
         for peer in revoked:
             self._expel(peer, now)
-        if trust.is_revoked(state.identity.certificate) and not self.revoked:
+        for node, certificate in list(self._expelled.items()):
+            if not trust.is_revoked(certificate):  # by a CA that was itself revoked since
+                del self._expelled[node]
+        revoked_before, self.revoked = self.revoked, trust.is_revoked(state.identity.certificate)
+        if self.revoked and not revoked_before:
             self._ended(now)
         self._rebuild()
 
@@ -301,16 +328,14 @@ class Lists:
         self._state.outputs += [PeerChanged(peer.id, peer.name, "revoked"), PersistRecords()]
 
     def _farewell(self, leaf: bytes) -> RevocationPiece | None:
-        """The list that revokes a certificate, its CA's or the root's, where one piece holds it."""
-        trust, certificate = self._state.identity.trust, parse_certificate(leaf)
-        listed = trust.list_of(certificate.authority)
-        if listed is None or certificate.serial not in listed.serials:
-            listed = trust.list_of(trust.mesh_id)
-        return None if listed is None or len(listed.der) > PIECE_SIZE else _piece(listed, 0)
+        """The list that revokes a certificate, where one piece holds it."""
+        trust = self._state.identity.trust
+        listed = trust.list_against(parse_certificate(leaf))
+        shown = trust.show(listed) if listed is not None else b""
+        return None if listed is None or len(shown) > PIECE_SIZE else _piece(listed, shown, 0)
 
     def _ended(self, now: float) -> None:
         """It is us."""
-        self.revoked = True
         for peer in self._state.peers.values():
             self._dialogue.closed(peer, now)
         self._state.outputs.append(Warned(OWN))
@@ -327,6 +352,6 @@ OWN = (
 )
 
 
-def _piece(listed: RevocationList, offset: int) -> RevocationPiece:
-    piece = listed.der[offset : offset + PIECE_SIZE]
-    return RevocationPiece(listed.authority, listed.number, len(listed.der), offset, piece)
+def _piece(listed: RevocationList, shown: bytes, offset: int) -> RevocationPiece:
+    piece = shown[offset : offset + PIECE_SIZE]
+    return RevocationPiece(listed.authority, listed.number, len(shown), offset, piece)

@@ -7,7 +7,7 @@ Node record (kind MEMBER), a CBOR array of at most 168 bytes::
 endpoints packed as in `wire`. Certificate record (kind CERTIFICATE): a CBOR array of DER
 certificates, the leaf first, then its issuer where both fit. Routes record (kind ROUTES): an array
 of prefixes. Revocations record (kind REVOCATIONS): an array of
-`[authority, number, digest, DER or null]`, one of each list.
+`[authority, number, digest, list or null]`, one of each list: its DER, and the CA's certificate.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from gossip import DecodeError
 from gossip.codec import decode, encode
 from gossip.records import MAX_RECORD_SIZE, OVERHEAD
 from meshd.node.errors import RemoteError
+from meshd.node.revocation import split_shown
 from meshd.node.wire import VERSION, Endpoint, pack_endpoint, unpack_endpoint
 
 MAX_BODY = 168
@@ -122,18 +123,22 @@ class ListNote:
     number: int
     digest: bytes
     """BLAKE2s-128 of the list's DER."""
-    der: bytes | None = None
+    shown: bytes | None = None
+    """The DER, and the CA's certificate behind it where there is room for that, too."""
 
 
 def encode_revocations(notes: Sequence[ListNote]) -> bytes:
-    """A revocations record's body; the largest lists are left out of it until it fits."""
+    """A revocations record's body; of the largest lists, the CA's certificate and then the list
+    itself are left out until it fits."""
     kept = list(notes[:MAX_NOTES])
     while True:
-        body = encode([[note.authority, note.number, note.digest, note.der] for note in kept])
+        body = encode([[note.authority, note.number, note.digest, note.shown] for note in kept])
         if len(body) <= MAX_RECORD_BODY:
             return body
-        largest = max(kept, key=lambda note: len(note.der or b""))
-        kept[kept.index(largest)] = replace(largest, der=None)
+        largest = max(kept, key=lambda note: len(note.shown or b""))
+        alone = split_shown(largest.shown or b"")[0]
+        shorter = alone if alone != largest.shown else None
+        kept[kept.index(largest)] = replace(largest, shown=shorter)
 
 
 def decode_revocations(body: bytes) -> tuple[ListNote, ...]:
@@ -146,14 +151,14 @@ def decode_revocations(body: bytes) -> tuple[ListNote, ...]:
 
 def _note(item: object) -> ListNote:
     match item:
-        case [bytes(authority), int(number), bytes(digest), der] if (
+        case [bytes(authority), int(number), bytes(digest), shown] if (
             len(authority) == 16
             and 0 <= number < 1 << 63
             and not isinstance(number, bool)
             and len(digest) == 16
-            and (der is None or isinstance(der, bytes))
+            and (shown is None or isinstance(shown, bytes))
         ):
-            return ListNote(authority, number, digest, der)
+            return ListNote(authority, number, digest, shown)
         case _:
             raise RemoteError("record")
 

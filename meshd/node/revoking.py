@@ -1,7 +1,8 @@
-"""Revoking a node: which certificates of whom, by which CA's list, and who else has to.
+"""Revoking a node: its key and its certificates, by which CA's list, and who else has to.
 
-A CA can take back what it issued, no more. A node that renewed at several issuers holds
-certificates of each, so each has to revoke it; the ledger knows of those that were replaced here.
+Any issuer revokes any node, by its key, so that it does not matter where else the node renewed; but
+not another issuer (see `TrustStore.list_against`): that takes the root's key. Serials are listed
+too, for programs that read lists as RFC 5280 has them.
 """
 
 from __future__ import annotations
@@ -12,13 +13,18 @@ from dataclasses import dataclass
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gossip import NodeId
+from meshd.node.addresses import ID_SIZE
 from meshd.node.certificates import Certificate
 from meshd.node.errors import LocalError
 from meshd.node.finding import canonical
 from meshd.node.ledger import Issued
-from meshd.node.revocation import MAX_LIST, RevocationList, make_list, revoked_at
+from meshd.node.revocation import MAX_LIST, RevocationList, key_entry, make_list, revoked_at
 from meshd.node.state import NodeState
 
+_Made = tuple[RevocationList | None, list[int]]
+"""A CA's next list, if there is one, and what is new on it."""
+MAX_TOLD = 8
+"""Ids in one sentence."""
 Holders = Callable[[bytes], list[str]]
 """The names of the nodes that say they hold the CA with this key identifier."""
 
@@ -33,7 +39,7 @@ class Revocation:
     lists: tuple[RevocationList, ...]
     """New ones; none where all was revoked already."""
     serials: tuple[int, ...]
-    """What the new lists add."""
+    """What the new lists add: serials, and `key_entry`s."""
     elsewhere: tuple[str, ...]
     """What is still to be done on other nodes, a sentence each."""
 
@@ -47,6 +53,12 @@ class _Target:
     certificate: Certificate | None = None
     issued: Issued | None = None
 
+    @property
+    def is_issuer(self) -> bool:
+        """Whether it is one, by its certificate or by our ledger."""
+        by_ledger = self.issued is not None and self.issued.own_issuer != b""
+        return by_ledger or (self.certificate is not None and "issuer" in self.certificate.roles)
+
 
 def plan(text: str, state: NodeState, holders: Holders, unix_time: float) -> Revocation:
     """The lists that revoke the node (or CA) with this name, id or overlay address; changes
@@ -56,116 +68,107 @@ def plan(text: str, state: NodeState, holders: Holders, unix_time: float) -> Rev
     if wanted in (identity.id.hex(), own.name, *map(str, own.addresses)):
         raise LocalError(
             f"{own.name} is this node itself: `meshd leave` takes it out of the mesh; if its key "
-            f"was stolen, run `meshd revoke {own.name}` on another issuer"
+            f"was stolen, run `meshd revoke {identity.id.hex()}` on another issuer"
         )
     for authority in identity.trust.issuers:
         if authority.node.hex() == wanted:
             return _plan_authority(authority, state, unix_time)
     target = _find(text, state)
     if identity.issuer is None:
-        raise LocalError(f"this node is no issuer: {_where(target, state, holders, unix_time)}")
+        raise LocalError(f"this node is no issuer: {_where(target, state)}")
     return _plan_node(target, state, holders, unix_time)
 
 
 def _plan_authority(authority: Certificate, state: NodeState, unix_time: float) -> Revocation:
-    issuer = state.identity.issuer
+    issuer, wanted = state.identity.issuer, authority.node.hex()
     if issuer is not None and issuer.certificate.node == authority.node:
         raise LocalError(
             "that is the CA that this node admits others with, and all that it issued would end: "
             "revoke it from another node that holds root.key"
         )
-    lists, added = _extend_root(authority, state, unix_time)
-    return Revocation(authority.node.hex(), authority.name, lists, added, ())
-
-
-def _extend_root(
-    authority: Certificate, state: NodeState, unix_time: float
-) -> tuple[tuple[RevocationList, ...], tuple[int, ...]]:
-    issuer, trust = state.identity.issuer, state.identity.trust
     if issuer is None or issuer.root_key is None:
-        raise LocalError(
-            f"revoking the CA {authority.node.hex()} takes root.key: put it back into the "
-            "certificates directory of the node that made the mesh, restart meshd there, and run "
-            f"`meshd revoke {authority.node.hex()}`"
-        )
-    made = _extend(issuer.root_key, trust.root, [authority.serial], state, unix_time)
-    return ((), ()) if made is None else ((made,), (authority.serial,))
+        raise LocalError(f"revoking the CA {wanted} takes root.key: {_with_root(wanted)}")
+    made = _extend_root(issuer.root_key, _entries(authority), state, unix_time)
+    return Revocation(
+        wanted, authority.name, *_only([made]), tuple(_released(authority, made, state))
+    )
 
 
 def _plan_node(target: _Target, state: NodeState, holders: Holders, unix_time: float) -> Revocation:
-    issuer = state.identity.issuer
+    issuer, trust = state.identity.issuer, state.identity.trust
     assert issuer is not None  # plan() has looked
-    own_authority = issuer.certificate.node
-    held = _held(target, own_authority, unix_time)
-    serials = [serial for authority, serial in held if authority == own_authority]
-    lists: tuple[RevocationList, ...] = ()
-    added: tuple[int, ...] = ()
-    elsewhere: list[str] = []
+    own = issuer.certificate.node
+    serials = _held(target, own, unix_time)
     theirs = _own_issuer(target, state)
-    if theirs is not None and issuer.root_key is not None:
-        lists, added = _extend_root(theirs, state, unix_time)
-    elif theirs is not None:
-        elsewhere.append(
-            f"{target.name} admits others with a CA of its own: to end that too, put root.key "
-            f"back and run `meshd revoke {theirs.node.hex()}`"
-        )
-    others = dict.fromkeys(
-        authority
-        for authority, serial in held
-        if authority != own_authority and not _is_listed(authority, serial, state)
-    )
-    if theirs is not None and lists:
-        others.pop(theirs.node, None)
-    if not serials and theirs is None:
-        raise LocalError(_where(target, state, holders, unix_time))
-    for authority in others:
-        elsewhere.append(_run_there(target.name, authority, state, holders))
-    if not serials and not lists:
-        raise LocalError("; ".join(elsewhere))
-    if not serials and not lists and elsewhere:
-        raise LocalError("; ".join(elsewhere))
-    new = [serial for serial in serials if not _is_listed(own_authority, serial, state)]
-    if new:
-        made = _extend(issuer.key, issuer.certificate, new, state, unix_time)
-        lists, added = (*lists, *([made] if made else [])), (*added, *new)
-    return Revocation(target.node.hex(), target.name, lists, added, tuple(elsewhere))
+    made: list[_Made] = []
+    elsewhere: list[str] = []
+    if issuer.root_key is not None and target.is_issuer:
+        entries = [key_entry(target.node), *(_entries(theirs) if theirs is not None else ())]
+        made.append(_extend_root(issuer.root_key, entries, state, unix_time))
+        if theirs is not None:
+            elsewhere += _released(theirs, made[0], state)
+        else:
+            elsewhere += _claimed(target, state, holders)
+    elif target.is_issuer:
+        told = f"{target.name} is an issuer, whom root.key alone expels: "
+        told += _with_root(target.node.hex())
+        if not serials:
+            raise LocalError(told)
+        elsewhere.append(told)
+    entries = [*serials, key_entry(target.node)]
+    made.append(_extend(issuer.key, issuer.certificate, entries, state, unix_time))
+    known = target.certificate
+    if known is None and not serials and not target.is_issuer and not trust.names(target.node):
+        elsewhere.append("no certificate of it is known here: make sure that the id is right")
+    return Revocation(target.node.hex(), target.name, *_only(made), tuple(elsewhere))
+
+
+def _entries(authority: Certificate) -> list[int]:
+    """What takes back a CA, whatever certificate it has."""
+    return [authority.serial, key_entry(authority.node)]
+
+
+def _only(made: list[_Made]) -> tuple[tuple[RevocationList, ...], tuple[int, ...]]:
+    lists = tuple(listed for listed, _ in made if listed is not None)
+    return lists, tuple(entry for _, added in made for entry in added)
+
+
+def _extend_root(
+    key: Ed25519PrivateKey, entries: list[int], state: NodeState, unix_time: float
+) -> _Made:
+    return _extend(key, state.identity.trust.root, entries, state, unix_time)
 
 
 def _extend(
     key: Ed25519PrivateKey,
     authority: Certificate,
-    serials: list[int],
+    entries: list[int],
     state: NodeState,
     unix_time: float,
-) -> RevocationList | None:
-    """The CA's next list, with `serials` added; None when they are all on it."""
+) -> _Made:
+    """The CA's next list with `entries` added, and which are new; no list when none is."""
     known = state.identity.trust.list_of(authority.node)
     revoked = revoked_at(known.der) if known is not None else {}
-    new = [serial for serial in serials if serial not in revoked]
+    new = [entry for entry in entries if entry not in revoked]
     if not new:
-        return None
+        return None, []
     revoked.update(dict.fromkeys(new, unix_time))
     number = known.number + 1 if known is not None else 1
     made = make_list(key, authority, number, revoked, unix_time)
     if len(made.der) > MAX_LIST:
-        raise LocalError(f"the revocation list of this CA is full ({len(revoked)} certificates)")
-    return made
+        raise LocalError(f"the revocation list of this CA is full ({len(revoked)} entries)")
+    return made, new
 
 
-def _is_listed(authority: bytes, serial: int, state: NodeState) -> bool:
-    known = state.identity.trust.list_of(authority)
-    return known is not None and serial in known.serials
-
-
-def _held(target: _Target, own: bytes, unix_time: float) -> list[tuple[bytes, int]]:
-    """(authority, serial) of each certificate that `target` may hold still."""
-    found: list[tuple[bytes, int]] = []
-    if target.certificate is not None:
-        found.append((target.certificate.authority, target.certificate.serial))
+def _held(target: _Target, own: bytes, unix_time: float) -> list[int]:
+    """The serials of the certificates of our CA's that `target` may hold still."""
+    found: list[int] = []
+    if target.certificate is not None and target.certificate.authority == own:
+        found.append(target.certificate.serial)
     if target.issued is not None:
-        found.append((own, target.issued.serial))
-        valid = (item for item in target.issued.earlier if item.not_after >= unix_time)
-        found += [(item.authority, item.serial) for item in valid]
+        found.append(target.issued.serial)
+        earlier = [item for item in target.issued.earlier if item.not_after >= unix_time]
+        found += [item.serial for item in earlier if item.authority == own]
     return list(dict.fromkeys(found))
 
 
@@ -190,6 +193,9 @@ def _find(text: str, state: NodeState) -> _Target:
             target = found.setdefault(entry.node, _Target(entry.node, entry.name))
             target.issued = entry
     found.pop(state.identity.id, None)
+    if not found and len(wanted) == 2 * ID_SIZE and set(wanted) <= set("0123456789abcdef"):
+        node = NodeId(bytes.fromhex(wanted))
+        found[node] = _Target(node, wanted)
     if not found:
         raise LocalError(
             f"no node has the name, id or address {text!r}: `meshd status` lists the members, and "
@@ -201,26 +207,52 @@ def _find(text: str, state: NodeState) -> _Target:
     return next(iter(found.values()))
 
 
-def _where(target: _Target, state: NodeState, holders: Holders, unix_time: float) -> str:
+def _where(target: _Target, state: NodeState) -> str:
     """The sentence that names the nodes to run it on."""
-    issuer = state.identity.issuer
-    own = issuer.certificate.node if issuer is not None else b""
-    authorities = dict.fromkeys(authority for authority, _ in _held(target, own, unix_time))
-    if not authorities:
-        return f"no certificate of {target.name} is known here: run this on the issuer that gave it"
-    return "; ".join(_run_there(target.name, item, state, holders) for item in authorities)
-
-
-def _run_there(name: str, authority: bytes, state: NodeState, holders: Holders) -> str:
-    known = holders(authority)
-    if known:
-        return (
-            f"a certificate of {name} was issued by {' or '.join(known)}: run `meshd revoke {name}`"
-            " there"
-        )
-    return (
-        f"a certificate of {name} was issued by the CA {authority.hex()}, which no node here says "
-        f"it holds: run `meshd revoke {name}` on the node with that CA, or, if it is gone for "
-        f"good, `meshd revoke {authority.hex()}` on the node with root.key, which ends all that "
-        "this CA issued"
+    wanted = target.node.hex()
+    if target.is_issuer:
+        return f"{target.name} is an issuer, whom root.key alone expels: {_with_root(wanted)}"
+    issuers = sorted(
+        peer.name
+        for peer in state.holders()
+        if peer.id != target.node
+        and peer.certificate is not None
+        and "issuer" in peer.certificate.roles
+        and peer.state in ("alive", "suspect")
     )
+    if issuers:
+        return f"run `meshd revoke {wanted}` on {' or '.join(issuers)}"
+    return f"no issuer is there now: start one, or {_with_root(wanted)}"
+
+
+def _with_root(wanted: str) -> str:
+    return (
+        "put root.key back into the certificates directory of the node that made the mesh, "
+        f"restart meshd there, and run `meshd revoke {wanted}` there"
+    )
+
+
+def _claimed(target: _Target, state: NodeState, holders: Holders) -> list[str]:
+    """What an issuer whose CA is not in our ledger says of itself: to be judged by a person."""
+    own = state.identity.issuer
+    return [
+        f"{target.name} says that it holds the CA {item.node.hex()}, of which this node's ledger "
+        f"does not know: if that is so, run `meshd revoke {item.node.hex()}`, too"
+        for item in state.identity.trust.issuers
+        if (own is None or item.node != own.certificate.node)
+        and target.name in holders(item.node)
+        and not state.identity.trust.is_revoked(item)
+    ]
+
+
+def _released(authority: Certificate, made: _Made, state: NodeState) -> list[str]:
+    """Who was out by the word of this CA, which counts no more."""
+    listed = state.identity.trust.list_of(authority.node)
+    if made[0] is None or listed is None or not listed.nodes:
+        return []
+    nodes = sorted(node.hex() for node in listed.nodes)
+    more = f" and {len(nodes) - MAX_TOLD} more" if len(nodes) > MAX_TOLD else ""
+    return [
+        "what that CA had revoked counts no more where another CA admitted the node: if they are "
+        f"to stay out, run `meshd revoke ID` for each of {', '.join(nodes[:MAX_TOLD])}{more}"
+    ]

@@ -33,7 +33,7 @@ def test_revoking_says_what_was_done_and_what_is_left(
     assert backend.asked == [("revoke", "beta")]
     told = capsys.readouterr()
     assert told.out.splitlines() == [
-        f"Revoked: beta ({BETA}), 2 certificates.",
+        f"Revoked: beta ({BETA}).",
         "Not done yet: run it on gamma?[2J too.",
     ]
     assert "on its way to every member" in told.err

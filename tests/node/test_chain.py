@@ -11,8 +11,9 @@ from meshd.node.addresses import node_id, overlay6
 from meshd.node.certificates import TrustError
 from meshd.node.chain import MAX_ISSUERS, TrustStore
 from meshd.node.grants import Grants
-from meshd.node.minting import DAY, make_issuer
-from meshd.node.revocation import make_list
+from meshd.node.minting import DAY, make_csr, make_issuer
+from meshd.node.renewer import renew
+from meshd.node.revocation import RevocationList, key_entry, make_list
 from tests.node.meshes import (
     CIDR,
     NOW,
@@ -25,6 +26,7 @@ from tests.node.meshes import (
     names,
     raw,
 )
+from tests.node.test_renewer import second_issuer
 
 MESH = make_mesh()
 ISSUER = issuer_of(MESH)
@@ -262,6 +264,38 @@ def test_a_revoked_issuers_nodes_are_refused() -> None:
     store = TrustStore(ROOT.der, [ISSUER.certificate.der], [revoked.der])
     with pytest.raises(TrustError, match="certificate-revoked"):
         store.verify(admit(MESH, 2).der, [], NOW)
+
+
+def test_whose_list_expels_a_key() -> None:
+    """The root's: anybody. A CA's that stands: all but issuers that another CA admitted."""
+    mesh = make_mesh(3)
+    first, second = issuer_of(mesh), issuer_of(second_issuer(mesh))
+    assert first.root_key is not None
+    plain, issuer = admit(mesh, 2), admit(mesh, 4, grants=Grants(roles=("issuer",)))
+    other = renew(second, plain, make_csr(make_key(2), "beta"), NOW + 9, bytes_of(5))
+    entries = {key_entry(node): NOW for node in (plain.node, issuer.node, first.certificate.node)}
+
+    def expelled(*lists: RevocationList) -> list[bool]:
+        ders = [item.der for item in lists]
+        store = TrustStore(mesh.trust.root.der, [ca.der for ca in mesh.trust.issuers], ders)
+        return [store.is_revoked(item) for item in (plain, other, issuer, first.certificate)]
+
+    by_second = make_list(second.key, second.certificate, 1, entries, NOW)
+    assert expelled(by_second) == [True, True, False, False]
+    by_first = make_list(first.key, first.certificate, 1, entries, NOW)
+    assert expelled(by_first) == [True, True, True, False]
+    root = mesh.trust.root
+    assert expelled(make_list(first.root_key, root, 1, entries, NOW)) == [True] * 4
+    ended = make_list(first.root_key, root, 1, {second.certificate.serial: NOW}, NOW)
+    assert expelled(by_second, ended) == [False, True, False, False]
+
+
+def test_who_is_off_the_list_is_back() -> None:
+    leaf = admit(MESH, 2)
+    store = TrustStore(ROOT.der, [ISSUER.certificate.der])
+    for number, entries in ((1, {key_entry(leaf.node): NOW}), (2, {})):
+        store.add_crl(make_list(ISSUER.key, ISSUER.certificate, number, entries, NOW).der)
+        assert store.is_revoked(leaf) == store.names(leaf.node) == (number == 1)
 
 
 def test_the_list_with_the_highest_number_stands() -> None:

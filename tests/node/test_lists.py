@@ -15,6 +15,7 @@ from meshd.node.errors import LocalError
 from meshd.node.grants import Grants
 from meshd.node.identity import Identity
 from meshd.node.lists import FETCH_AGAIN, OWN, PIECE_SIZE, REVOKED
+from meshd.node.minting import make_csr
 from meshd.node.outputs import AuthFailure, PeerChanged, Warned
 from meshd.node.records import (
     MAX_RECORD_BODY,
@@ -23,8 +24,9 @@ from meshd.node.records import (
     encode_chain,
     encode_revocations,
 )
-from meshd.node.revocation import RevocationList, make_list
-from tests.node.meshes import NOW, issuer_of
+from meshd.node.revocation import RevocationList, key_entry, make_list
+from tests.node.meshes import NOW, bytes_of, issuer_of, make_key
+from tests.node.test_renewer import second_issuer
 from tests.node.virtual import CONFIG, Host, Mesh
 
 
@@ -211,9 +213,8 @@ def test_an_issuer_whose_ca_is_revoked_takes_its_nodes_with_it() -> None:
     mesh.until(lambda: candidate.joiner.done, 10)
     third = mesh.host("third", identity=candidate.identity())
     mesh.connect(alpha, beta, second, third)
-    with pytest.raises(LocalError, match="issued by second: run `meshd revoke third` there"):
-        alpha.node.credentials.plan_revocation("third", mesh.world.now)
-    with pytest.raises(LocalError, match=r"no issuer.*issued by second"):
+    what = f"`meshd revoke {third.identity.id.hex()}` on alpha or second"
+    with pytest.raises(LocalError, match=f"no issuer: run {what}"):
         beta.node.credentials.plan_revocation("third", mesh.world.now)
     revoke(alpha, "second")
     mesh.until(lambda: not any(sessions(beta, host) for host in (second, third)), 5)
@@ -344,18 +345,18 @@ def test_records_of_who_is_no_issuer_or_that_are_wrong_are_not_admitted() -> Non
     listed = list_of(mesh.founder, 5, [1 << 62])
     whole = ListNote(listed.authority, 5, listed.digest, listed.der)
     assert authority.admits(record_of(alpha, [whole]))
-    assert authority.admits(record_of(alpha, [replace(whole, der=None)]))
+    assert authority.admits(record_of(alpha, [replace(whole, shown=None)]))
     assert not authority.admits(record_of(beta, [whole]))
     for wrong in (
         replace(whole, number=6),
         replace(whole, digest=bytes(16)),
-        replace(whole, der=listed.der[:-1] + b"?"),
+        replace(whole, shown=listed.der[:-1] + b"?"),
         replace(whole, authority=mesh.founder.trust.mesh_id),
     ):
         assert not authority.admits(record_of(alpha, [wrong]))
     authority.forget(alpha.identity.id)
     assert authority.admits(record_of(alpha, [whole]))
-    assert not authority.admits(record_of(alpha, [replace(whole, der=None)]))
+    assert not authority.admits(record_of(alpha, [replace(whole, shown=None)]))
     record = record_of(alpha, [whole])
     assert not authority.admits(replace(record, body=b"", withdrawn=True))
     assert not authority.admits(replace(record, body=b"\x80"))
@@ -363,22 +364,96 @@ def test_records_of_who_is_no_issuer_or_that_are_wrong_are_not_admitted() -> Non
 
 def test_a_list_whose_ca_is_learnt_later_is_taken_then() -> None:
     mesh = Mesh()
-    alpha, beta = mesh.pair()
-    token, _ = mesh.invite(alpha, Grants(name="second", roles=("issuer",)))
-    candidate = mesh.candidate(token, 60)
-    mesh.until(lambda: candidate.joiner.done, 10)
-    identity = candidate.identity()
-    issuer = issuer_of(identity)
+    _, beta = mesh.pair()
+    key = make_key(70)
+    founder = issuer_of(mesh.founder)
+    issuer = founder.issue_issuer(make_csr(key, "second"), NOW, bytes_of(71))
     trust = beta.identity.trust
-    assert not trust.knows(issuer.certificate.node)
-    listed = make_list(issuer.key, issuer.certificate, 1, {1 << 62: NOW}, NOW)
+    listed = make_list(key, issuer, 1, {1 << 62: NOW}, NOW)
     note = ListNote(listed.authority, 1, listed.digest, listed.der)
     ghost_of(mesh, beta, [note])
     mesh.run(6)
     assert trust.list_of(listed.authority) is None
-    trust.add_issuer(issuer.certificate.der)
+    trust.add_issuer(issuer.der)
     mesh.run(6)
     assert trust.list_of(listed.authority) == listed
+
+
+@pytest.mark.parametrize("entries", [1, 30])
+def test_a_list_brings_the_certificate_of_its_ca_along(entries: int) -> None:
+    mesh = Mesh()
+    alpha, beta, gamma = mesh.trio()
+    mesh.connect(alpha, beta, gamma)
+    identity = second_issuer(mesh.founder)
+    second = mesh.host("second", identity=identity)
+    authority = issuer_of(identity).certificate.node
+    mesh.connect(alpha, beta, gamma, second)
+    # It admitted nobody, and takes back what another CA issued.
+    assert not beta.identity.trust.knows(authority)
+    others = range(1 << 62, (1 << 62) + entries)
+    own = issuer_of(identity)
+    revoked = dict.fromkeys([*others, key_entry(gamma.identity.id)], NOW)
+    listed = make_list(own.key, own.certificate, 3, revoked, NOW)
+    second.node.credentials.lists.put_in_force(listed, mesh.world.now)
+    second.settle()
+    mesh.until(lambda: not sessions(beta, gamma) and not sessions(alpha, gamma), 5)
+    assert beta.identity.trust.knows(authority)
+    assert beta.peer(gamma).last_error == REVOKED
+    mesh.until(lambda: gamma.node.credentials.lists.revoked, 5)
+
+
+def test_who_renewed_at_two_issuers_is_out_by_the_word_of_either_and_stays_out() -> None:
+    mesh = Mesh()
+    alpha, beta, gamma = mesh.trio()
+    identity = second_issuer(mesh.founder)
+    second = mesh.host("second", identity=identity)
+    mesh.connect(alpha, beta, gamma, second)
+    revoke(second, "gamma")
+    mesh.until(lambda: not any(sessions(host, gamma) for host in (alpha, beta, second)), 3)
+    # Everybody forgets whose certificate it was: the lists say enough.
+    for host in (alpha, beta, second, gamma):
+        host.kill()
+    gamma.disk.lists = ()
+    for host in (alpha, beta, second, gamma):
+        host.start()
+    mesh.connect(alpha, beta, second)
+    mesh.run(20)
+    assert not any(sessions(host, gamma) for host in (alpha, beta, second))
+    assert gamma.node.credentials.lists.revoked
+
+
+def test_an_issuer_expels_no_other_issuer_and_its_word_ends_with_its_ca() -> None:
+    mesh = Mesh()
+    alpha, beta, gamma = mesh.trio()
+    identity = second_issuer(mesh.founder)
+    second = mesh.host("second", identity=identity)
+    third = mesh.host("third", identity=second_issuer(mesh.founder, 50))
+    mesh.connect(alpha, beta, gamma, second, third)
+    with pytest.raises(LocalError, match=r"is an issuer, whom root\.key alone expels"):
+        second.node.credentials.plan_revocation(third.identity.id.hex(), mesh.world.now)
+    # A thief of its key asks nobody.
+    own = issuer_of(identity)
+    named = [host.identity.id for host in (alpha, beta, gamma, third)]
+    revoked = dict.fromkeys(map(key_entry, named), NOW)
+    listed = make_list(own.key, own.certificate, 1, revoked, NOW)
+    second.node.credentials.lists.put_in_force(listed, mesh.world.now)
+    second.settle()
+    mesh.until(lambda: beta.node.credentials.lists.revoked, 5)
+    mesh.run(5)
+    assert sessions(alpha, third)
+    assert sessions(third, alpha)
+    assert not sessions(alpha, beta)
+    planned = alpha.node.credentials.plan_revocation("second", mesh.world.now)
+    assert beta.identity.id.hex() in planned.elsewhere[0]
+    revoke(alpha, "second")
+    mesh.run(1)
+    assert not alpha.identity.trust.is_revoked(beta.identity.certificate)
+    for host in (beta, gamma):  # as by `meshd up`, once the list of the root has come
+        host.kill()
+        host.disk.lists = alpha.disk.lists
+        host.start()
+    mesh.connect(alpha, beta, gamma, third)
+    assert not sessions(alpha, second)
 
 
 def test_an_issuer_that_lost_its_lists_learns_them_back_and_counts_on() -> None:
@@ -416,7 +491,7 @@ def test_what_an_issuer_publishes_fits_a_record_and_names_its_ca() -> None:
     notes = [ListNote(x.authority, x.number, x.digest, x.der) for x in (large, small)]
     body = encode_revocations(notes)
     assert len(body) <= MAX_RECORD_BODY
-    assert decode_revocations(body) == (replace(notes[0], der=None), notes[1])
+    assert decode_revocations(body) == (replace(notes[0], shown=None), notes[1])
 
 
 def test_a_request_for_what_is_not_there_gets_an_empty_answer() -> None:

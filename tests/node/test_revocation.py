@@ -9,10 +9,19 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from gossip import NodeId
 from meshd.node.certificates import TrustError
 from meshd.node.keyring import write_authorities, write_pem
 from meshd.node.minting import moment
-from meshd.node.revocation import MAX_LIST, list_authority, make_list, parse_list
+from meshd.node.revocation import (
+    MAX_LIST,
+    key_entry,
+    list_authority,
+    make_list,
+    parse_list,
+    revoked_at,
+    split_shown,
+)
 from tests.node.meshes import NOW, admit, issuer_of, make_mesh
 
 MESH = make_mesh()
@@ -76,9 +85,34 @@ def test_a_list_without_a_number_is_refused() -> None:
         parse_list(bare.public_bytes(Encoding.DER), CA)
 
 
+def test_entries_name_serials_and_keys() -> None:
+    nodes = [NodeId(bytes(16)), NodeId(b"\xff" * 16)]
+    entries = dict.fromkeys([5, 1 << 129, *map(key_entry, nodes)], NOW)
+    made = make_list(ISSUER.key, CA, 7, entries, NOW)
+    assert made.nodes == frozenset(nodes)
+    assert made.serials == {5, 1 << 129}
+    assert revoked_at(made.der) == entries
+
+
+def test_a_list_travels_with_its_cas_certificate() -> None:
+    for count in (0, 1, 9, 500):
+        made = make_list(ISSUER.key, CA, 7, dict.fromkeys(range(9, 9 + count), NOW), NOW)
+        assert split_shown(made.der) == (made.der, b"")
+        assert split_shown(made.der + CA.der) == (made.der, CA.der)
+
+
+@pytest.mark.parametrize(
+    "bad", [b"", b"0", b"0\x00", b"0\x05ab", b"0\x85" + bytes(9), b"0\x82\xff"]
+)
+def test_what_does_not_begin_with_der_is_no_list(bad: bytes) -> None:
+    with pytest.raises(TrustError, match="list-malformed"):
+        split_shown(bad)
+
+
 def test_openssl_agrees_on_who_is_revoked(tmp_path: Path) -> None:
     good, bad = admit(MESH, 2), admit(MESH, 3)
-    made = make_list(ISSUER.key, CA, 1, {bad.serial: NOW}, NOW)
+    entries = {bad.serial: NOW, key_entry(bad.node): NOW}
+    made = make_list(ISSUER.key, CA, 1, entries, NOW)
     (tmp_path / "ca.crt").write_bytes(write_authorities(MESH.trust))
     crl = x509.load_der_x509_crl(made.der).public_bytes(Encoding.PEM)
     (tmp_path / "list.crl").write_bytes(crl)

@@ -12,8 +12,8 @@ from meshd.node.identity import Identity
 from meshd.node.issuing import Issuer
 from meshd.node.minting import NODE_LIFETIME, make_csr
 from meshd.node.renewer import renew
-from meshd.node.revocation import make_list
-from meshd.node.revoking import Revocation, plan
+from meshd.node.revocation import key_entry, make_list
+from meshd.node.revoking import MAX_TOLD, Revocation, plan
 from meshd.node.state import NodeState
 from tests.node.couples import make_peer, make_state
 from tests.node.meshes import NOW, admit, bytes_of, issuer_of, make_key, make_mesh, make_reply
@@ -44,8 +44,9 @@ def test_a_node_is_found_in_the_ledger_by_name_id_and_address() -> None:
         assert (found.name, found.node, found.serials) == (
             "beta",
             entry.node.hex(),
-            (entry.serial,),
+            (entry.serial, key_entry(entry.node)),
         )
+        assert listed.nodes == {entry.node}
         assert (listed.number, listed.serials) == (1, frozenset({entry.serial}))
         assert found.elsewhere == ()
     assert mesh.trust.lists == ()
@@ -60,9 +61,10 @@ def test_every_certificate_that_may_hold_goes_on_the_list() -> None:
     entry = issuer.ledger.entries()[1]
     expected = {entry.serial, *(item.serial for item in entry.earlier)}
     assert len(expected) == 3
-    assert set(planned(state, "beta").serials) == expected
+    key = key_entry(entry.node)
+    assert set(planned(state, "beta").serials) == {*expected, key}
     late = NOW + NODE_LIFETIME + 4
-    assert planned(state, "beta", late).serials == (entry.serial, entry.earlier[0].serial)
+    assert planned(state, "beta", late).serials == (entry.serial, entry.earlier[0].serial, key)
 
 
 def test_a_list_goes_on_with_what_was_revoked_before() -> None:
@@ -88,8 +90,19 @@ def test_a_peer_counts_though_the_ledger_was_lost() -> None:
     peer.id = certificate.node
     peer.certify(certificate, (certificate.der,))
     state.peers[peer.id] = peer
-    assert planned(state, "beta").serials == (certificate.serial,)
-    assert planned(state, str(certificate.address6)).serials == (certificate.serial,)
+    expected = (certificate.serial, key_entry(certificate.node))
+    assert planned(state, "beta").serials == expected
+    assert planned(state, str(certificate.address6)).serials == expected
+
+
+def test_a_node_of_which_nothing_is_known_is_revoked_by_its_id_with_a_warning() -> None:
+    state, _ = with_beta()
+    found = planned(state, "ab" * 16)
+    (listed,) = found.lists
+    assert listed.nodes == {bytes.fromhex("ab" * 16)}
+    assert found.elsewhere == (
+        "no certificate of it is known here: make sure that the id is right",
+    )
 
 
 def test_nobody_revokes_itself_by_mistake() -> None:
@@ -120,53 +133,79 @@ def test_an_issuers_ca_is_revoked_by_the_root_and_its_id() -> None:
     assert leaf_list.authority == issuer_of(mesh).certificate.node
     authority = issuer_of(second).certificate
     assert root_list.serials == frozenset({authority.serial})
+    assert root_list.nodes == {authority.node, second.id}
     (only,) = planned(state, authority.node.hex()).lists
-    assert only.serials == root_list.serials
+    assert (only.serials, only.nodes) == (root_list.serials, frozenset({authority.node}))
     issuer_of(mesh).root_key = None
-    with pytest.raises(LocalError, match=r"takes root\.key"):
+    there = f"and run `meshd revoke {authority.node.hex()}` there"
+    with pytest.raises(LocalError, match=rf"takes root\.key: put root\.key back .* {there}"):
         planned(state, authority.node.hex())
     found = planned(state, "second")
     assert [item.authority for item in found.lists] == [leaf_list.authority]
-    assert authority.node.hex() in found.elsewhere[0]
+    assert f"and run `meshd revoke {second.id.hex()}` there" in found.elsewhere[0]
 
 
-def test_who_renewed_elsewhere_is_to_be_revoked_there_too() -> None:
+def test_a_ca_that_the_ledger_does_not_know_is_named_for_a_person_to_judge() -> None:
+    mesh = make_mesh()
+    second = second_issuer(mesh)
+    entry = issuer_of(mesh).ledger.get(second.id)
+    assert entry is not None
+    issuer_of(mesh).ledger._entries[second.id] = replace(entry, own_issuer=b"")
+    state = make_state(mesh)
+    state.peers[second.id] = make_peer(second)
+    authority = issuer_of(second).certificate.node
+    found = plan("second", state, lambda node: ["second"] if node == authority else [], NOW)
+    assert "says that it holds the CA" in found.elsewhere[0]
+    assert f"run `meshd revoke {authority.hex()}`, too" in found.elsewhere[0]
+    assert planned(state, "second").elsewhere == ()
+
+
+def test_who_was_out_by_the_word_of_a_revoked_ca_is_named() -> None:
+    mesh = make_mesh()
+    second = second_issuer(mesh)
+    own = issuer_of(second)
+    nodes = [bytes([number]) * 16 for number in range(MAX_TOLD + 2)]
+    listed = make_list(own.key, own.certificate, 1, {key_entry(node): NOW for node in nodes}, NOW)
+    mesh.trust.add_crl(listed.der)
+    state = make_state(mesh)
+    for text in ("second", own.certificate.node.hex()):
+        (told,) = planned(state, text).elsewhere
+        assert nodes[0].hex() in told
+        assert told.endswith("and 2 more")
+        assert nodes[-1].hex() not in told
+
+
+def test_any_issuer_revokes_who_was_admitted_or_renewed_elsewhere() -> None:
     mesh = make_mesh()
     second = second_issuer(mesh)
     held = admit(mesh, 5, "beta")
-    csr = make_csr(make_key(5), "beta")
-    renewed = renew(issuer_of(second), held, csr, NOW + 9, bytes_of(6))
-    state = make_state(second)
-    found = plan("beta", state, lambda authority: ["alpha"], NOW)
-    assert found.serials == (renewed.serial,)
-    assert found.elsewhere == (
-        "a certificate of beta was issued by alpha: run `meshd revoke beta` there",
-    )
-    (listed,) = planned(make_state(mesh), "beta").lists
-    second.trust.add_crl(listed.der)
-    assert plan("beta", state, holders, NOW).elsewhere == ()
+    renewed = renew(issuer_of(second), held, make_csr(make_key(5), "beta"), NOW + 9, bytes_of(6))
+    found = planned(make_state(second), "beta")
+    assert found.serials == (renewed.serial, key_entry(held.node))
+    assert found.elsewhere == ()
+    (listed,) = found.lists
+    mesh.trust.add_crl(listed.der)
+    assert mesh.trust.is_revoked(held)
+    assert mesh.trust.is_revoked(renewed)
 
 
-def test_who_is_not_the_issuer_is_told_where_to_go() -> None:
+def test_who_is_no_issuer_is_told_where_to_go_and_what_to_type() -> None:
     mesh = make_mesh()
     second = second_issuer(mesh)
     certificate = admit(mesh, 5, "beta")
+    plain = make_state(replace(second, issuer=None))
     peer = make_peer(mesh)
     peer.id = certificate.node
     peer.certify(certificate, (certificate.der,))
-    state = make_state(second)
-    state.peers[peer.id] = peer
-    with pytest.raises(LocalError, match="issued by alpha: run `meshd revoke beta` there"):
-        plan("beta", state, lambda authority: ["alpha"], NOW)
-    with pytest.raises(LocalError, match="which no node here says it holds"):
-        planned(state, "beta")
-    plain = make_state(replace(second, issuer=None))
     plain.peers[peer.id] = peer
-    with pytest.raises(LocalError, match=r"this node is no issuer: .*issued by alpha"):
-        plan("beta", plain, lambda authority: ["alpha"], NOW)
-    peer.certificate = None
-    with pytest.raises(LocalError, match="no certificate of"):
-        planned(plain, certificate.node.hex())
+    what = f"run `meshd revoke {peer.id.hex()}`"
+    with pytest.raises(LocalError, match=rf"no issuer is there now: .*root\.key.* {what} there"):
+        planned(plain, "beta")
+    plain.peers[mesh.id] = make_peer(mesh)
+    with pytest.raises(LocalError, match=f"this node is no issuer: {what} on alpha"):
+        planned(plain, "beta")
+    with pytest.raises(LocalError, match=r"alpha is an issuer, whom root\.key alone expels"):
+        planned(plain, "alpha")
 
 
 def test_a_full_list_is_told() -> None:
