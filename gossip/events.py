@@ -103,9 +103,8 @@ class LookupDone:
     hops: int
 
 
-Output: TypeAlias = (
-    SendMessage
-    | MemberUp
+Event: TypeAlias = (
+    MemberUp
     | MemberSuspected
     | MemberDown
     | MemberLeft
@@ -115,6 +114,9 @@ Output: TypeAlias = (
     | SequenceChanged
     | LookupDone
 )
+"""What gossip noticed, or did."""
+
+Output: TypeAlias = SendMessage | Event
 
 
 class Wakeup(NamedTuple):

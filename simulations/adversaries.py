@@ -274,7 +274,7 @@ class Liar(Adversary):
         self.harm += 1
         a, b, c, d, e, f, g, h = [self.rng.uniform(-LIE_S, LIE_S) for _ in range(DIMENSIONS)]
         far = (a, b, c, d, e, f, g, h)
-        body = replace(envelope.body, coordinate=Coordinate(far, HEIGHT_MIN, 0.0, 0.01))
+        body = envelope.body._replace(coordinate=Coordinate(far, HEIGHT_MIN, 0.0, 0.01))
         items = [encode_item(item) for item in envelope.items]
         return send._replace(payload=messages.encode(envelope.sequence, body, items))
 

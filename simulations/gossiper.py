@@ -120,18 +120,18 @@ class Gossiper:
     def drain(self) -> list[Send | Seen]:
         """Gossip's outputs, its messages addressed to endpoints."""
         outputs = self.protocol.drain()
+        if not outputs:
+            return []
         if self.directory.moved:
             self._follow(outputs)
         return [
-            Send(
-                self._found.get(output.to) or self.directory.endpoint_of[output.to],
-                output.payload,
-                gossip_overhead(len(output.payload)),
-            )
-            if isinstance(output, SendMessage)
-            else output
+            self._addressed(*output) if isinstance(output, SendMessage) else output
             for output in outputs
         ]
+
+    def _addressed(self, to: NodeId, payload: bytes) -> Send:
+        where = self._found.get(to) or self.directory.endpoint_of[to]
+        return Send(where, payload, gossip_overhead(len(payload)))
 
     def leave(self, now: float) -> None:
         """Say goodbye."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import NamedTuple, Protocol, TypeAlias
 
-from gossip.events import Output, Wakeup
+from gossip.events import Event, Wakeup
 from gossip.ids import NodeId
 from gossip.records import Record
 from simulations.conditions import UDP_HEADERS
@@ -21,8 +21,8 @@ class Send(NamedTuple):
     overhead: int = UDP_HEADERS
 
 
-Seen: TypeAlias = Output
-"""What a machine noticed: gossip's own events, whichever program runs; no `SendMessage`."""
+Seen: TypeAlias = Event
+"""What a machine noticed: gossip's own events, whichever program runs."""
 
 
 class Refused(Exception):
