@@ -115,9 +115,9 @@ class GossipConfig:
     """Before a seed that does not answer is asked again; doubles up to `retry_max`."""
     retry_max: float = 300.0
     """Seeds are retried for ever, at least so often."""
-    heal_interval: float = 30.0
-    """Serf's reconnect interval: a dead member is tried with probability dead/alive."""
-    heal_burst_interval: float = 0.5
+    heal_interval: float = 10.0
+    """A dead member is tried with probability dead/alive: serf's rule, whose interval is 30."""
+    heal_burst_interval: float = 0.25
     """The same after a dead member came back: others may be back with it..."""
     heal_burst: float = 15.0
     """...for so long."""
@@ -180,6 +180,7 @@ class GossipConfig:
             sync_interval=20.0,
             sync_join_interval=1.0,
             join_interval=2.0,
+            heal_interval=30.0,
             heal_burst_interval=2.0,
             heal_burst=30.0,
         )

@@ -131,7 +131,7 @@ def test_a_burst_quickens_the_pace_for_a_while() -> None:
     core = core_of(3)
     healer = healer_of(core)
     healer.begin_burst(100.0)
-    for now, low, high in ((100.0, 0.35, 0.65), (200.0, 22.0, 38.0)):
+    for now, low, high in ((100.0, 0.18, 0.32), (200.0, 7.0, 13.0)):
         while core.timers.pop_due(1e9):
             pass
         healer.on_heal_timer(now)
