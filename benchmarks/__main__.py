@@ -1,4 +1,4 @@
-"""``python -m benchmarks [datapath|join|gossip] [--json FILE] [options]``; all without a name."""
+"""``python -m benchmarks [NAME] [--json FILE] [options]``; all of them without a name."""
 
 from __future__ import annotations
 
@@ -8,10 +8,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks import datapath, join
-from benchmarks.gossip import compare
+from benchmarks.gossip import compare, replay
 from simulations.lab.waiting import LabError
 
-BENCHMARKS = {"datapath": datapath.main, "join": join.main, "gossip": compare.main}
+BENCHMARKS = {
+    "datapath": datapath.main,
+    "join": join.main,
+    "gossip": compare.main,
+    "replay": replay.main,
+}
 USAGE = f"usage: python -m benchmarks [{'|'.join(BENCHMARKS)}] [--json FILE] [--help]"
 
 

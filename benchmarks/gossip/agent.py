@@ -1,7 +1,7 @@
 """One agent: `GossipProtocol` on a UDP socket. `python -m benchmarks.gossip.agent` is a process.
 
-What it sees it writes to stdout at once, a line for each event, with the instant by the monotonic
-clock (one for all processes of a host)::
+What it sees it writes to stdout, a line for each event, with the instant by the monotonic clock
+(one for all processes of a host)::
 
     SECONDS ready|up|down|event SUBJECT
 
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import os
 import selectors
 import socket
@@ -31,13 +32,15 @@ from gossip import (
     MemberDown,
     MemberUp,
     Output,
+    Record,
     RecordChanged,
     RecordKind,
     SendMessage,
 )
+from simulations.clocks import HostClock
 
-EVENT_KIND = 8
-"""A kind that gossip does not know: kept by all and passed on, like any news."""
+EVENT_KINDS = range(8, 16)
+"""Kinds that gossip does not know: kept by all and passed on, like any news."""
 
 BODY_SIZE = 100
 """Bytes of a MEMBER body: the endpoints of a usual node."""
@@ -49,11 +52,30 @@ Observe = Callable[[float, int, str, int], None]
 """Called with seconds (monotonic), the observer's number, what it saw, and of whom or what."""
 
 
+def kind_of(event: int) -> int:
+    """The kind of the record that says so: of one kind, a node's next record replaces the last."""
+    return EVENT_KINDS[event % len(EVENT_KINDS)]
+
+
+def event_in(record: Record) -> int | None:
+    """The event that a record tells of, if it does."""
+    return int.from_bytes(record.body, "big") if record.kind in EVENT_KINDS else None
+
+
 class Agent:
-    """Reads its socket, keeps its deadlines, and tells `observe` what it sees."""
+    """Reads its socket, keeps its deadlines, and tells `observe` what it sees.
+
+    Its clock gains `drift` seconds per second; what it sees is timed by the host's.
+    """
 
     def __init__(
-        self, number: int, directory: Directory, config: GossipConfig, observe: Observe, seed: str
+        self,
+        number: int,
+        directory: Directory,
+        config: GossipConfig,
+        observe: Observe,
+        seed: str,
+        drift: float = 0.0,
     ) -> None:
         self.number = number
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -61,36 +83,48 @@ class Agent:
         self.socket.bind(directory.endpoints[number])
         self._directory = directory
         self._sealer = Sealer(number, directory.count)
+        self._keys = Keys(number)
         self._observe = observe
-        now = time.monotonic()
+        self._clock = HostClock()
+        self._clock.adjust(time.monotonic(), 0.0, drift)
+        now = self._now()
         identity, key = directory.identities[number], directory.public[number]
         rng = Random(f"{seed}/{number}")
-        self._protocol = GossipProtocol(identity, key, config, Keys(number), rng, now, 1)
+        self._protocol = GossipProtocol(identity, key, config, self._keys, rng, now, 1)
         body = f"agent {number}".encode().ljust(BODY_SIZE)
         self._protocol.publish(RecordKind.MEMBER, body, now)
         self._perform()
 
+    def prepare(self) -> None:
+        """Have the keys ready, as sessions have them, and the code loaded that uses them."""
+        key, identity = self._directory.public[self.number], self._directory.identities[self.number]
+        signature = self._keys.sign(b"")
+        self._keys.verify(key, identity, b"", signature)
+        for other in range(self._directory.count):
+            self._sealer.open(self._sealer.prepare(other))
+        gc.collect()
+        gc.freeze()
+
     def join(self, seeds: Sequence[int]) -> None:
         """Contact these agents."""
-        self._protocol.join([self._directory.identities[seed] for seed in seeds], time.monotonic())
+        self._protocol.join([self._directory.identities[seed] for seed in seeds], self._now())
         self._perform()
 
     def publish(self, event: int) -> None:
         """Spread a record that says so."""
-        now = time.monotonic()
-        self._protocol.publish(EVENT_KIND, event.to_bytes(4, "big"), now)
+        now = self._now()
+        self._protocol.publish(kind_of(event), event.to_bytes(4, "big"), now)
         self._perform()
 
     def deadline(self) -> float:
         """When `on_timer` wants to be called (monotonic seconds)."""
         wakeup = self._protocol.next_wakeup()
-        return float("inf") if wakeup is None else wakeup.at
+        return float("inf") if wakeup is None else self._clock.world(wakeup.at)
 
     def on_timer(self) -> None:
         """Do what is due."""
-        now = time.monotonic()
-        if self.deadline() <= now:
-            self._protocol.handle_timer(now)
+        if self.deadline() <= time.monotonic():
+            self._protocol.handle_timer(self._now())
             self._perform()
 
     def on_readable(self) -> None:
@@ -105,7 +139,7 @@ class Agent:
                 continue
             sender = self._directory.identities[opened[0]]
             try:
-                self._protocol.receive(opened[1], sender, time.monotonic())
+                self._protocol.receive(opened[1], sender, self._now())
             except GossipError as error:
                 print(f"agent {self.number}: refused: {error.reason}", file=sys.stderr)
             self._perform()
@@ -113,6 +147,9 @@ class Agent:
     def close(self) -> None:
         """Vanish, as a crash does."""
         self.socket.close()
+
+    def _now(self) -> float:
+        return self._clock.local(time.monotonic())
 
     def _perform(self) -> None:
         for output in self._protocol.drain():
@@ -130,8 +167,7 @@ class Agent:
         if isinstance(output, MemberUp | MemberDown):
             what = "up" if isinstance(output, MemberUp) else "down"
             self._observe(now, self.number, what, self._directory.number_of[output.id])
-        elif isinstance(output, RecordChanged) and output.record.kind == EVENT_KIND:
-            event = int.from_bytes(output.record.body, "big")
+        elif isinstance(output, RecordChanged) and (event := event_in(output.record)) is not None:
             self._observe(now, self.number, "event", event)
 
 
@@ -148,8 +184,21 @@ def turn(selector: selectors.BaseSelector, agents: Sequence[Agent], until: float
         agent.on_timer()
 
 
-def _say(at: float, observer: int, what: str, subject: int) -> None:
-    os.write(sys.stdout.fileno(), f"{at!r} {what} {subject}\n".encode())
+class Report:
+    """Lines for stdout, written together when a turn is over: each carries its own instant."""
+
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+
+    def say(self, at: float, observer: int, what: str, subject: int) -> None:
+        """One more line."""
+        self._lines.append(f"{at!r} {what} {subject}\n")
+
+    def flush(self) -> None:
+        """Write what there is."""
+        if self._lines:
+            os.write(sys.stdout.fileno(), "".join(self._lines).encode())
+            self._lines.clear()
 
 
 def main(argv: Sequence[str]) -> int:
@@ -165,7 +214,8 @@ def main(argv: Sequence[str]) -> int:
         os.setgid(options.user)
         os.setuid(options.user)
     config = GossipConfig.lan()
-    agent = Agent(options.number, directory, config, _say, options.seed)
+    report = Report()
+    agent = Agent(options.number, directory, config, report.say, options.seed)
     running = True
     rest = b""
 
@@ -184,8 +234,10 @@ def main(argv: Sequence[str]) -> int:
     with selectors.DefaultSelector() as selector:
         selector.register(agent.socket, selectors.EVENT_READ, agent.on_readable)
         selector.register(sys.stdin, selectors.EVENT_READ, obey)
-        _say(time.monotonic(), agent.number, "ready", agent.number)
+        agent.prepare()
+        report.say(time.monotonic(), agent.number, "ready", agent.number)
         while running:
+            report.flush()
             turn(selector, [agent], time.monotonic() + 60)
     return 0
 

@@ -36,6 +36,13 @@ class Sealer:
             _nonce(self._counter), plain, header
         )
 
+    def prepare(self, other: int) -> bytes:
+        """Make both keys shared with `other`; a datagram from it with nothing in it."""
+        self._cipher(self._number, other)
+        header = HEADER.pack(DATA, 0, 1, 0, other, 0)
+        plain = encode_control(Gossip(b""))
+        return header + self._cipher(other, self._number).encrypt(_nonce(0), plain, header)
+
     def open(self, datagram: bytes) -> tuple[int, bytes] | None:
         """Who sealed it, and the message; None for what no agent sealed for this one."""
         if len(datagram) < HEADER_SIZE + ENTRY_SIZE + TAG_SIZE:

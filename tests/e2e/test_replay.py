@@ -1,0 +1,32 @@
+"""The simulator against real UDP: a short workload, and a loose bound for a busy machine.
+
+`python -m benchmarks replay` has the long one and the tight bound.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from benchmarks.gossip.replay import measure_latency, plan, run_real, simulate
+from gossip import GossipConfig
+
+pytestmark = pytest.mark.e2e
+
+CONFIG = replace(GossipConfig.lan(), gossip_interval=0.3)
+"""Rounds that are long beside what a busy machine is late by."""
+LOOSE = 0.5
+
+
+def test_what_the_simulator_says_happens_on_real_sockets_too() -> None:
+    workload = plan(10, 25, 2, CONFIG, seed=5)
+    real, late = run_real(workload, CONFIG, seed=1)
+    latency = measure_latency()
+    virtual = [simulate(workload, CONFIG, latency, late, seed) for seed in range(5)]
+    assert len(virtual[0].infection) == 25 * 7 >= len(real.infection) >= 25 * 6
+    assert len(virtual[0].detection) == 2 * 8 >= len(real.detection) >= 2 * 7
+    found = real.figures()
+    for name in ("infection p50, s", "detection p50, s"):
+        expected = sorted(times.figures()[name] for times in virtual)[2]
+        assert found[name] == pytest.approx(expected, rel=LOOSE), name
