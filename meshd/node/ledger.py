@@ -138,7 +138,10 @@ class Ledger:
 def decode_ledger(data: bytes) -> Ledger:
     """The inverse of `Ledger.encode`. Raises ValueError."""
     entries: list[Issued] = []
-    for item in decode(data, MAX_LEDGER):
+    listed = decode(data, MAX_LEDGER)
+    if not isinstance(listed, list):
+        raise ValueError("not a ledger")
+    for item in listed:
         match item:
             case [
                 bytes(node),
