@@ -14,7 +14,16 @@ from ipaddress import IPv4Network
 from random import Random
 from typing import Any
 
-from gossip import GossipConfig, GossipError, GossipProtocol, NodeId, codec, coordinates, records
+from gossip import (
+    GossipConfig,
+    GossipError,
+    GossipProtocol,
+    NodeId,
+    codec,
+    coordinates,
+    queries,
+    records,
+)
 from gossip import items as gossip_items
 from gossip import messages as gossip_messages
 from gossip.errors import DecodeError
@@ -30,6 +39,7 @@ from meshd.node.grants import Grants
 from meshd.node.handshake import Purpose
 from meshd.node.invitation import PREFIX, Invitation, Token, decode_invitation, decode_token
 from meshd.node.issuing import EnrolmentRequest, decode_reply, decode_request
+from meshd.node.keyring import read_key, write_key
 from meshd.node.ledger import decode_ledger
 from meshd.node.mesh import parse_mesh
 from meshd.node.minting import make_csr
@@ -51,7 +61,7 @@ class Decoder:
     read: Read
     errors: Errors
     samples: tuple[bytes, ...]
-    state: Callable[[], object] = lambda: None
+    state: Callable[[], object] | None = None
     largest: int = 65_535
     """Bytes of the largest input: of a datagram, unless it is something else that is read."""
 
@@ -106,6 +116,12 @@ BODIES: tuple[gossip_messages.Body, ...] = (
         tuple(gossip_messages.Entry(0, NodeId(node), 5, b"tag ") for node in (_low, _high)),
     ),
     gossip_messages.Want(((0, B), (1, C), (15, A))),
+    queries.Link(True, False, 3000),
+    queries.Linked(True, 9),
+    queries.Unlink(True, 3000),
+    queries.Find(9, C, 4),
+    queries.Found(9, 0, 2),
+    queries.Store(B, False),
 )
 MESSAGES = tuple(
     gossip_messages.encode(
@@ -121,10 +137,10 @@ MESSAGES = tuple(
 )
 
 
-def _protocol() -> GossipProtocol:
+def _protocol(config: GossipConfig) -> GossipProtocol:
     key = key_of("a")
     protocol = GossipProtocol(
-        A, key, GossipConfig(), FakeAuthority(key), Random("fuzz"), 0.0, first_sequence=1
+        A, key, config, FakeAuthority(key), Random("fuzz"), 0.0, first_sequence=1
     )
     protocol.publish(0, b"me", 0.0)
     protocol.accept(record_of("b"), 0.0)
@@ -141,9 +157,9 @@ def _state_of(protocol: GossipProtocol) -> Callable[[], object]:
     return state
 
 
-def node() -> Decoder:
+def node(config: GossipConfig) -> Decoder:
     """A running node: what it refuses leaves no trace but a count."""
-    protocol = _protocol()
+    protocol = _protocol(config)
 
     def read(data: bytes) -> None:
         protocol.receive(data, B, 1.0)
@@ -154,7 +170,7 @@ def node() -> Decoder:
 
 def liar() -> Decoder:
     """The same, where a member signs whatever it says of itself."""
-    protocol = _protocol()
+    protocol = _protocol(GossipConfig())
     authority = FakeAuthority(KEY_B)
 
     def read(data: bytes) -> None:
@@ -199,6 +215,11 @@ CONTROLS: tuple[control.Control, ...] = (
     control.Enrolled(None, "why not"),
     control.CertificateChain((LEAF.der, ISSUER.certificate.der)),
     control.Close(),
+    control.RevocationRequest(bytes(16), 3, 100),
+    control.RevocationPiece(bytes(16), 3, 400, 100, bytes(200)),
+    control.Renew(CSR, True),
+    control.Renewed((LEAF.der, ISSUER.certificate.der)),
+    control.Renewed((), "why not"),
 )
 CALLER, CALLED = handshakes.initiator(), handshakes.responder()
 INITIATION = CALLER.message(handshakes.MEMBER)
@@ -243,7 +264,8 @@ CONFIG_VALUES = tuple(
 )
 
 DECODERS: dict[str, Callable[[], Decoder]] = {
-    "gossip-node": node,
+    "gossip-node": lambda: node(GossipConfig()),
+    "gossip-partial": lambda: node(GossipConfig(full_view=1, active_view=1)),
     "gossip-liar": liar,
     "gossip-message": plain(gossip_messages.decode, DecodeError, *MESSAGES),
     "gossip-items": plain(lambda data: gossip_items.decode_items(data, 0), DecodeError, *ITEMS),
@@ -287,6 +309,16 @@ DECODERS: dict[str, Callable[[], Decoder]] = {
     "routes-record": plain(
         mesh_records.decode_routes, RemoteError, mesh_records.encode_routes(["10.0.0.0/8", "::/0"])
     ),
+    "revocations-record": plain(
+        mesh_records.decode_revocations,
+        RemoteError,
+        mesh_records.encode_revocations(
+            [
+                mesh_records.ListNote(bytes(16), 7, bytes(16), LIST.der),
+                mesh_records.ListNote(bytes(16), 8, bytes(16)),
+            ]
+        ),
+    ),
     "certificate": plain(parse_certificate, TrustError, LEAF.der, ISSUER.certificate.der),
     "chain": plain(lambda data: MESH.trust.verify(data, [], NOW), TrustError, LEAF.der),
     "certificate-request": plain(read_csr, TrustError, CSR),
@@ -307,6 +339,9 @@ DECODERS: dict[str, Callable[[], Decoder]] = {
         decode_invitation, (ValueError, LocalError), (INVITATION.encode(),)
     ),
     "ledger-file": plain(decode_ledger, ValueError, ISSUER.ledger.encode(), largest=8192),
+    "key-file": plain(
+        lambda data: read_key(data, "node.key"), LocalError, write_key(ISSUER.key), largest=4096
+    ),
     "mesh-document": plain(
         lambda data: parse_mesh(text(data)), LocalError, MESH.mesh.render().encode()
     ),
