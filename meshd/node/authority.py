@@ -112,7 +112,9 @@ class MeshAuthority:
             chain = decode_chain(record.body)
             trust = self._identity.trust
             certificate = trust.verify_issued(chain[0], chain[1:], self.unix_time)
-        except RemoteError:
+        except RemoteError as error:
+            if error.reason == "certificate-foreign":
+                self._set_aside(record)
             return False
         if certificate.node != record.subject:
             return False
@@ -139,11 +141,14 @@ class MeshAuthority:
         known = self.certificates.get(record.subject)
         if known is not None and "issuer" in known[0].roles:
             return True
-        if known is not None or whole < len(notes):
+        if known is not None:
             return False
-        if record.subject in self._orphans or len(self._orphans) < MAX_ORPHANS:
+        room = record.subject in self._orphans or len(self._orphans) < MAX_ORPHANS
+        if whole == len(notes) and room:
             self._orphans[record.subject] = True
             return True
+        if not self._identity.trust.names(record.subject):
+            self._set_aside(record)
         return False
 
     def _listed(self, note: ListNote) -> RevocationList | None:
@@ -180,6 +185,19 @@ class MeshAuthority:
             self._aside[key] = record
         while len(self._aside) > MAX_ASIDE:
             self._aside.popitem(last=False)
+
+    def unknown(self) -> list[NodeId]:
+        """Subjects whose certificate is lacking: their records wait for it, the oldest first; or
+        they publish revocation lists, and may be issuers."""
+        names = self._identity.trust.names
+        waiting = (node for node, kind in self._aside if kind != RecordKind.DEPARTURE)
+        orphans = (node for node in self._orphans if node not in self.certificates)
+        return [node for node in dict.fromkeys((*waiting, *orphans)) if not names(node)]
+
+    def departures(self) -> list[Record]:
+        """Take the departures that came before the certificate of their subject's CA."""
+        keys = [key for key in self._aside if key[1] == RecordKind.DEPARTURE]
+        return [self._aside.pop(key) for key in keys]
 
     def waiting(self, subject: NodeId) -> list[Record]:
         """Take the records of `subject` that came before its certificate."""

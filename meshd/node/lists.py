@@ -201,7 +201,10 @@ class Lists:
                 self._ask(key[0], fetch, now)
 
     def _look_again(self, now: float) -> None:
-        """An issuer became known: its list may have come before it."""
+        """An issuer became known: its list, or a farewell of those it admitted, may have come
+        before it."""
+        for record in self._authority.departures():
+            self._gossip.accept(record, now)
         for record in self._gossip.records():
             if record.kind == RecordKind.REVOCATIONS and not record.withdrawn:
                 self.record_changed(record, now)

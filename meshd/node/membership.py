@@ -27,6 +27,7 @@ from meshd.node.dialogue import Dialogue
 from meshd.node.errors import RemoteError
 from meshd.node.handshaking import Handshakes
 from meshd.node.holding import keys_of, settle
+from meshd.node.inquiry import Inquiry
 from meshd.node.leaving import Leaving
 from meshd.node.outputs import (
     AddressesChanged,
@@ -86,7 +87,10 @@ class Membership:
         self._authority = authority
         self._table = table
         self._dialogue = dialogue
-        self.seeking = Seeking(state, gossip, authority, handshakes)
+        self.seeking = Seeking(state, gossip, authority, handshakes, now)
+        self._inquiry = Inquiry(gossip, authority, handshakes)
+        self.seeking.needs = self._needs
+        self.seeking.refresh = self._inquiry.refresh
         self.leaving = Leaving(state, gossip, dialogue, handshakes)
         self._published: tuple[Endpoint, ...] | None = None
         self._allowance, self._allowed_at = PUBLISH_BURST, now
@@ -121,8 +125,18 @@ class Membership:
     def run(self, now: float) -> None:
         """What is due, of leaving and of seeking."""
         self.leaving.run(now)
+        self.seeking.seek(now)
+        self._inquiry.run(now)
         if self.seeking.expire(now):
             self.rebuild()
+
+    def _needs(self, node: NodeId) -> bool:
+        """Whether a node that is no member is to be kept as a peer: packets go by the routes that
+        it offers, or it says that it is an issuer."""
+        if node not in self._authority.certificates:
+            return False
+        listed = self._gossip.record(node, RecordKind.REVOCATIONS)
+        return bool(self._routes.get(node)) or (listed is not None and not listed.withdrawn)
 
     # Ourselves
 
@@ -184,9 +198,15 @@ class Membership:
                     case MemberForgotten(node):
                         self._forget(node, now)
                     case LookupDone():
-                        if self.seeking.done(output, now):
-                            self.rebuild()
-                            self._dialogue.touched = True
+                        self._looked_up(output, now)
+
+    def _looked_up(self, output: LookupDone, now: float) -> None:
+        peer = self.seeking.done(output, now)
+        if peer is not None:
+            if peer.certificate is not None:
+                self._admitted(peer, now)
+            self._dialogue.touched = True
+        self._inquiry.ended(output.key, peer, now)
 
     def _carry(self, to: NodeId, payload: bytes, now: float) -> None:
         peer = self._state.peers.get(to)
@@ -288,9 +308,12 @@ class Membership:
 
     def _admitted(self, peer: Peer, now: float) -> None:
         """A certificate that was verified is in force, and its issuer known from now on."""
-        trust = self._state.identity.trust
-        if any([trust.add_issuer(der) for der in peer.chain[1:]]):
-            self._state.outputs.append(PersistTrust())
+        for der in peer.chain[1:]:
+            try:
+                if self._state.identity.trust.add_issuer(der):
+                    self._state.outputs.append(PersistTrust())
+            except RemoteError as error:  # the chain holds without it
+                self._state.drops[error.reason] += 1
         self.rebuild()
         for record in self._authority.waiting(peer.id):
             self._gossip.accept(record, now)

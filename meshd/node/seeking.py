@@ -11,8 +11,10 @@ dropped when nothing has passed for a while.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
+from math import inf
 
 from gossip import GossipProtocol, LookupDone, NodeId, Record, RecordKind
 from meshd.node.addresses import lookup_key
@@ -41,6 +43,14 @@ IDLE_AFTER = 200.0
 PATIENCE = 15.0
 """Seconds in which a contact is to be reached; where it is may be out of date, so that it is then
 forgotten, and looked up again when somebody wants it."""
+YOUNG = 10.0
+"""Seconds from this node's start in which nobody's answer is not the last word: it asks again..."""
+ASK_AGAIN = 0.5
+"""...after so many seconds, for as long as packets wait."""
+MISSING_FOR_FULL = 30.0
+"""As `MISSING_FOR`, where everyone knows everyone: who is new is heard of anyway."""
+FULL_RATE, FULL_BURST = 1.0, 8.0
+"""Addresses looked up there, per second and at once."""
 MAX_UNPROVEN = 32
 """Contacts without a known certificate that are called at a time."""
 IN_USE = 120.0
@@ -52,7 +62,7 @@ class _Sought:
     """An address that packets wait for."""
 
     until: float
-    asked: bool = False
+    ask_at: float
     packets: list[bytes] = field(default_factory=list)
 
 
@@ -66,9 +76,16 @@ class Seeking:
         gossip: GossipProtocol,
         authority: MeshAuthority,
         handshakes: Handshakes,
+        now: float,
     ) -> None:
         self._state = state
         self._gossip = gossip
+        self.needs: Callable[[NodeId], bool] = lambda node: False
+        """Whether a contact is to stay, though it was idle for long."""
+        self.refresh: Callable[[NodeId], None] = lambda node: None
+        """Who finds out where such a contact is, when it does not answer."""
+        self._young_until = now + YOUNG
+        self._tokens, self._tokens_at = FULL_BURST, now
         self._authority = authority
         self._handshakes = handshakes
         mesh = state.identity.mesh
@@ -84,17 +101,20 @@ class Seeking:
     # Packets
 
     def hold(self, address: Key, head: bytes, packet: memoryview, now: float) -> bool:
-        """Keep a packet to an address of nobody known, if it may be somebody's."""
-        if not self._gossip.is_partial or not self._is_overlay(address):
+        """Keep a packet to an address of nobody known, if it may be somebody's.
+
+        A node that has just come does not know how large the mesh is, so it does not matter
+        whether everyone knows everyone."""
+        if not self._is_overlay(address):
             return False
         key = lookup_key(_address(address))
         if self._missing.get(key, 0.0) > now:
             return False
         sought = self._sought.get(key)
         if sought is None:
-            if len(self._sought) >= MAX_SOUGHT:
+            if len(self._sought) >= MAX_SOUGHT or not self._may_ask(now):
                 return False
-            sought = self._sought[key] = _Sought(now + HELD_FOR)
+            sought = self._sought[key] = _Sought(now + HELD_FOR, now)
         entry = bytes(head + packet)
         sought.packets.append(entry)
         self._bytes += len(entry)
@@ -108,13 +128,24 @@ class Seeking:
     def _is_overlay(self, address: Key) -> bool:
         if isinstance(address, tuple):
             return address[0] == self._overlay6
-        return address >> self._shift == self._overlay4
+        ends = (self._overlay4 << self._shift, ((self._overlay4 + 1) << self._shift) - 1)
+        return ends[0] < address < ends[1]  # no node has the first or the last one
+
+    def _may_ask(self, now: float) -> bool:
+        if self._gossip.is_partial:
+            return True
+        since, self._tokens_at = now - self._tokens_at, now
+        self._tokens = min(FULL_BURST, self._tokens + since * FULL_RATE)
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
 
     def seek(self, now: float) -> bool:
         """Look up what packets have come for; whether there was anything."""
-        fresh = [(key, sought) for key, sought in self._sought.items() if not sought.asked]
+        fresh = [(key, sought) for key, sought in self._sought.items() if sought.ask_at <= now]
         for key, sought in fresh:
-            sought.asked = True
+            sought.ask_at = inf
             self._gossip.lookup(key, now)
         return bool(fresh)
 
@@ -125,28 +156,33 @@ class Seeking:
 
     # Answers
 
-    def done(self, found: LookupDone, now: float) -> bool:
-        """A lookup is over; whether a peer is new or has changed, so that routes may have."""
+    def done(self, found: LookupDone, now: float) -> Peer | None:
+        """A lookup is over; the peer that is new or has changed, so that routes may have."""
         peer = self._take(found.records)
         for token in self._asked.pop(found.key, ()):
             node = peer.id if peer is not None else None
             self._state.outputs.append(LookedUp(token, node, found.answered_by, found.hops))
-        sought = self._sought.pop(found.key, None)
+        sought = self._sought.get(found.key)
+        if peer is None and sought is not None and now < min(sought.until, self._young_until):
+            sought.ask_at = now + ASK_AGAIN
+            return None
+        self._sought.pop(found.key, None)
         packets = sought.packets if sought is not None else []
         self._bytes -= sum(map(len, packets))
         if peer is None:
             self._state.drops["no-route"] += len(packets)
-            self._missing[found.key] = now + MISSING_FOR
+            missing = MISSING_FOR if self._gossip.is_partial else MISSING_FOR_FULL
+            self._missing[found.key] = now + missing
             self._missing.move_to_end(found.key)
             while len(self._missing) > MAX_MISSING:
                 self._missing.popitem(last=False)
-            return False
+            return None
         peer.used_at = now
         for entry in packets:
             self._state.drops["queue"] += peer.hold_packet(entry)
         if packets:
             self._handshakes.begin(peer, now)
-        return True
+        return peer
 
     def _take(self, records: tuple[Record, ...]) -> Peer | None:
         """The peer that these verified records are of, when its certificate holds."""
@@ -239,7 +275,10 @@ class Seeking:
             for peer in self._state.peers.values()
             if self._gossip.member(peer.id) is None and not peer.ready(now)
         ]
-        contacts.sort()
+        for _, node in contacts:
+            if self._state.peers[node].last_error is not None and self.needs(node):
+                self.refresh(node)
+        contacts = sorted(contact for contact in contacts if not self.needs(contact[1]))
         surplus = len(contacts) - MAX_CONTACTS
         dropped = [
             node

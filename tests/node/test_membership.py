@@ -6,6 +6,7 @@ from dataclasses import replace
 from ipaddress import IPv4Address
 
 from gossip import RecordKind
+from gossip.codec import encode
 from meshd.node.grants import Grants, parse_route
 from meshd.node.membership import (
     MAX_REFLEXIVE_TOLD,
@@ -54,6 +55,24 @@ def test_a_node_record_that_comes_before_its_certificate_counts_once_that_is_the
     assert peer.record is not None
     assert peer.record.endpoints == (("192.0.2.1", 443),)
     assert peer.name == "beta"
+
+
+def test_junk_beside_a_chain_that_holds_is_counted_and_does_no_harm() -> None:
+    mesh = Mesh()
+    alpha, _ = mesh.pair()
+    stranger = Mesh(seed=5).founder
+    beta = mesh.admit(5, "gamma")
+    foreign = stranger.trust.issuers[0].der
+    beta = replace(beta, issuer_certificates=(*beta.issuer_certificates, foreign))
+    body = encode([beta.certificate.der, foreign])
+    shown = record(beta, RecordKind.CERTIFICATE, body)
+    assert alpha.node.gossip.accept(shown, mesh.world.now)
+    alpha.node.handle_timer(mesh.world.now)
+    assert alpha.node.state.peers[beta.id].name == "gamma"
+    assert alpha.drops["certificate-foreign"] == 1
+    gamma = mesh.host("gamma", identity=beta)
+    mesh.connect(alpha, gamma)
+    assert alpha.identity.trust.issuers == mesh.founder.trust.issuers
 
 
 def test_records_of_those_who_are_no_members_are_not_admitted() -> None:

@@ -9,7 +9,15 @@ import pytest
 
 from meshd.node.addresses import lookup_key
 from meshd.node.outputs import LookedUp
-from meshd.node.seeking import HELD_FOR, IDLE_AFTER, MAX_HELD, MISSING_FOR
+from meshd.node.seeking import (
+    FULL_BURST,
+    HELD_FOR,
+    IDLE_AFTER,
+    MAX_HELD,
+    MISSING_FOR,
+    MISSING_FOR_FULL,
+    YOUNG,
+)
 from tests.node.virtual import CONFIG, Host, Mesh, packet
 
 VIEW = 4
@@ -131,6 +139,45 @@ def test_a_persons_lookup_says_who_answered(mesh: Mesh) -> None:
     one.node.look_up(lookup_key("nobody"), 9, mesh.world.now)
     mesh.until(lambda: any(answer.token == 9 for answer in one.told(LookedUp)), within=20)
     assert one.told(LookedUp)[-1].node is None
+
+
+def test_the_first_packets_of_a_node_that_knows_nobody_arrive(mesh: Mesh) -> None:
+    alpha, other = mesh.hosts["alpha"], mesh.hosts["host7"]
+    late = mesh.host("late", config=PARTIAL, start=False)
+    late.disk.records = tuple(
+        r.encode() for r in alpha.node.records() if r.subject == alpha.identity.id
+    )
+    late.start()
+    assert not late.node.gossip.is_partial
+    late.send(other, b"early")
+    mesh.until(lambda: any(data.endswith(b"early") for data in other.packets), within=HELD_FOR)
+    assert late.drops["no-route"] == 0
+    late.kill()
+    del mesh.hosts["late"]
+
+
+def test_where_everyone_knows_everyone_addresses_of_nobody_cost_little() -> None:
+    mesh = Mesh()
+    alpha, beta = mesh.pair()
+    mesh.run(YOUNG)
+    own, first = alpha.identity.certificate.address4, IPv4Address("100.64.200.1")
+    gossip = alpha.node.gossip
+    before = gossip.statistics().lookups
+    for number in range(100):
+        alpha.write(packet(own, first + number, b"anyone?"))
+    assert gossip.statistics().lookups == before + FULL_BURST
+    mesh.run(2)
+    assert alpha.drops["no-route"] == 100
+    alpha.write(packet(own, first, b"anyone?"))
+    assert alpha.drops["no-route"] == 101
+    assert gossip.statistics().lookups == before + FULL_BURST
+    mesh.run(MISSING_FOR_FULL)
+    alpha.write(packet(own, first, b"anyone?"))
+    assert gossip.statistics().lookups == before + FULL_BURST + 1
+    for ending in ("100.64.0.0", "100.64.255.255"):
+        alpha.write(packet(own, IPv4Address(ending), b"all?"))
+    assert gossip.statistics().lookups == before + FULL_BURST + 1
+    assert alpha.ping(beta)
 
 
 def test_contacts_that_nobody_uses_are_dropped(mesh: Mesh) -> None:
