@@ -113,7 +113,7 @@ class Left(TypedDict):
 
 class Revoked(TypedDict):
     """Whose certificates were revoked: a node, or a CA. `serials` are what is new on the lists: 16
-    hex digits for a certificate, 34 for a key; `elsewhere`: sentences on what is to be done on other nodes."""
+    hex digits for a certificate, 34 for a key; `elsewhere`: sentences on what is left to do."""
 
     id: str
     name: str

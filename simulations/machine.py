@@ -38,6 +38,14 @@ class Disk:
     """The highest handshake counter used; `gossip` alone has none."""
     records: tuple[bytes, ...] = ()
     """Gossip's records, encoded."""
+    lists: tuple[bytes, ...] = ()
+    """Revocation lists in force, DER, of a whole node; as what follows."""
+    issuers: tuple[bytes, ...] = ()
+    """Certificates of the CAs it came to know."""
+    chain: tuple[bytes, ...] = ()
+    """Its own certificate since a renewal, and its issuers'."""
+    authority: bytes = b""
+    """The certificate of its own CA since a renewal, if it is an issuer."""
 
     def copy(self) -> Disk:
         """What is on it now, apart from what will be."""

@@ -7,6 +7,7 @@ NAT, one is behind a cone NAT of its own, and two behind symmetric ones.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from math import inf
 from random import Random
 
@@ -21,13 +22,18 @@ from gossip.events import (
 )
 from gossip.ids import NodeId
 from gossip.records import decode
+from meshd.node.certificates import parse_certificate
+from meshd.node.chain import TrustStore
 from meshd.node.identity import Identity
 from meshd.node.node import Node
 from meshd.node.outputs import (
     ForwardBatch,
     Output,
     PersistCounter,
+    PersistIdentity,
+    PersistRevocations,
     PersistSequence,
+    PersistTrust,
     Pong,
     SendDatagram,
     SendFrame,
@@ -86,6 +92,7 @@ class WholeNode:
         self._rng = rng
         self._first_records = first_records
         self._node: Node | None = None
+        self._now = 0.0
         self._told: dict[NodeId, str] = {}
 
     @property
@@ -97,9 +104,9 @@ class WholeNode:
 
     def start(self, seeds: Sequence[int], now: float) -> None:
         """Begin with what is on disk, or else with what an enrolment by the seeds tells."""
-        disk = self._disk
+        disk, self._now = self._disk, now
         self._node = Node(
-            self._identity,
+            _read(self._identity, disk),
             self._config,
             self._rng,
             self._rng.randbytes,
@@ -113,10 +120,12 @@ class WholeNode:
 
     def receive(self, payload: bytes, source: Endpoint, now: float) -> None:
         """A datagram. The node counts what it drops, so nothing is refused here."""
+        self._now = now
         self.node.receive(memoryview(bytearray(payload)), len(payload), source, now)
 
     def handle_timer(self, now: float) -> None:
         """Do what is due."""
+        self._now = now
         self.node.handle_timer(now)
 
     def next_wakeup(self) -> Wakeup | None:
@@ -131,8 +140,9 @@ class WholeNode:
     def drain(self) -> list[Send | Seen]:
         """The node's datagrams, and what it noticed of others."""
         drained: list[Send | Seen] = []
-        for output in self.node.drain():
-            drained += self._perform(output)
+        while self.node.pending:  # to write a certificate has consequences
+            for output in self.node.drain():
+                drained += self._perform(output)
         return drained + self._member_events()
 
     def _member_events(self) -> list[Seen]:
@@ -157,6 +167,17 @@ class WholeNode:
                 return [SequenceChanged(value)]
             case PersistCounter(value):
                 self._disk.counter = value
+            case PersistRevocations():
+                lists = self.node.state.identity.trust.lists
+                self._disk.lists = tuple(item.der for item in lists)
+            case PersistTrust():
+                issuers = self.node.state.identity.trust.issuers
+                self._disk.issuers = tuple(item.der for item in issuers)
+            case PersistIdentity(identity):
+                self._disk.chain = identity.chain
+                if identity.issuer is not None:
+                    self._disk.authority = identity.issuer.certificate.der
+                self.node.credentials.adopt(identity, self._now)
             case Pong(token):
                 self.pongs[token] = output
         return []
@@ -197,6 +218,24 @@ class WholeNode:
     def records(self) -> tuple[bytes, ...]:
         """Every record held, encoded."""
         return tuple(record.encode() for record in self.node.records())
+
+
+def _read(enrolled: Identity, disk: Disk) -> Identity:
+    """The identity that a host starts with: as it was enrolled, and what its disk has since then.
+
+    What it trusts is its own: nobody learns anything but by a message.
+    """
+    known = enrolled.trust
+    issuers = [*(item.der for item in known.issuers), *disk.issuers]
+    trust = TrustStore(known.root.der, issuers, disk.lists)
+    identity = replace(enrolled, trust=trust)
+    if disk.chain:
+        leaf = parse_certificate(disk.chain[0])
+        identity = replace(identity, certificate=leaf, issuer_certificates=disk.chain[1:])
+    if disk.authority and identity.issuer is not None:
+        issuer = replace(identity.issuer, certificate=parse_certificate(disk.authority))
+        identity = replace(identity, issuer=issuer)
+    return identity
 
 
 def node_cluster(world: World, network: Network, nodes: int, config: GossipConfig) -> Cluster:

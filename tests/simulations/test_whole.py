@@ -87,6 +87,55 @@ def test_a_restarted_node_goes_on_above_what_its_disk_holds() -> None:
     assert host.disk.counter > before[1] > 0
 
 
+def revoke(meshed: Cluster, by: int, whom: int) -> None:
+    """As `meshd revoke`: on disk, then in force."""
+    node, disk = machine(meshed, by).node, meshed.hosts[by].disk
+
+    def act(now: float) -> None:
+        planned = node.credentials.plan_revocation(meshed.hosts[whom].identity.hex(), now)
+        disk.lists = tuple(item.der for item in planned.lists)
+        node.credentials.revoke(planned, now)
+
+    meshed.act(meshed.hosts[by], act)
+
+
+def test_a_revocation_is_learnt_by_messages_alone_and_outlives_crashes() -> None:
+    meshed = started(4)
+    revoke(meshed, 0, 3)
+    lists = [machine(meshed, n).node.state.identity.trust.lists for n in range(4)]
+    assert [len(known) for known in lists] == [1, 0, 0, 0]
+    meshed.world.run_for(3.0)
+    for host in meshed.hosts:
+        meshed.crash(host)
+    for host in meshed.hosts:
+        assert len(host.disk.lists) == 1
+        meshed.start(host, [])
+    meshed.world.run_for(5.0)
+    villain = meshed.hosts[3].identity
+    assert [machine(meshed, n).path_kind(villain) for n in range(3)] == ["none"] * 3
+    assert machine(meshed, 1).path_kind(meshed.hosts[2].identity) == "direct"
+    meshed.crash(meshed.hosts[1], "lost")
+    assert meshed.hosts[1].disk.lists == ()
+
+
+def test_a_renewed_certificate_is_used_at_once_and_after_a_crash() -> None:
+    meshed = started(3)
+    for number in (0, 1):
+        one, host = machine(meshed, number), meshed.hosts[number]
+        before = one.node.state.identity.certificate
+        meshed.act(host, lambda now, one=one: one.node.credentials.renew(1, now))  # type: ignore[misc]
+        meshed.world.run_for(3.0)
+        renewed = one.node.state.identity.certificate
+        assert renewed.serial != before.serial
+        meshed.crash(host)
+        meshed.start(host, [])
+        assert machine(meshed, number).node.state.identity.certificate == renewed
+        meshed.world.run_for(3.0)
+    other = machine(meshed, 2)
+    for number in (0, 1):
+        assert other.path_kind(meshed.hosts[number].identity) != "none"
+
+
 def test_noise_on_the_port_changes_nothing() -> None:
     meshed = started(2)
     one = meshed.hosts[0]
