@@ -152,9 +152,14 @@ class Leaving:
         return peer.certificate is not None and departed.covers(peer.certificate)
 
     def _release(self, issuer: Issuer, node: NodeId) -> None:
-        """We admitted it: name and address are free, and the invitation that it used is void."""
-        issuer.ledger.release(node)
-        self._state.outputs.append(PersistLedger())
+        """We admitted it: name and address are free, and the invitation that it used is void.
+
+        Those of an issuer stay reserved: its CA stands, so a person must be able to name it.
+        """
+        issued = issuer.ledger.get(node)
+        if issued is not None and not issued.own_issuer:
+            issuer.ledger.release(node)
+            self._state.outputs.append(PersistLedger())
         for invitation in list(self._handshakes.invitations.values()):
             if invitation.used_by == node:
                 del self._handshakes.invitations[invitation.locator]

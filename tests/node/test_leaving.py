@@ -12,6 +12,7 @@ from meshd.node.leaving import has_left
 from meshd.node.minting import make_csr
 from meshd.node.outputs import AuthFailure, PeerChanged, PersistLedger
 from tests.node.meshes import NOW, issuer_of, make_key, make_reply
+from tests.node.test_renewer import second_issuer
 from tests.node.virtual import CONFIG, Host, Mesh
 
 DAY = 86_400.0
@@ -197,6 +198,24 @@ def test_the_departure_may_come_after_the_new_certificate() -> None:
     mesh.run(60)
     assert beta.peer(gamma).state == "alive"
     assert beta.ready(gamma)
+
+
+def test_an_issuer_that_left_keeps_its_name_so_that_its_ca_can_be_revoked_by_it() -> None:
+    mesh = Mesh()
+    alpha, beta = mesh.pair()
+    second = mesh.host("second", identity=second_issuer(mesh.founder))
+    mesh.connect(alpha, beta, second)
+    mesh.run(3)
+    leave(second)
+    assert refuses(alpha, second.identity)
+    ledger = issuer_of(mesh.founder).ledger
+    assert ledger.get(second.identity.id) is not None
+    assert admitted(mesh, 70, "second").name == "second-2"
+    planned = alpha.node.credentials.plan_revocation("second", mesh.world.now)
+    authority = issuer_of(second.identity).certificate
+    assert authority.node in planned.lists[0].nodes
+    alpha.node.credentials.revoke(planned, mesh.world.now)
+    assert alpha.identity.trust.is_revoked(authority)
 
 
 def test_name_and_address_are_free_and_the_invitation_that_was_used_is_void() -> None:
