@@ -139,24 +139,36 @@ class Host:
         return wait_until(answered, f"{self.name} to be up", deadline_s, detail=self.last_log_line)
 
     def status(self) -> dict[str, Any] | None:
-        """What ``meshd status --json`` prints, or None while the daemon cannot say.
+        """What ``meshd status --json`` prints, or None while the daemon cannot say."""
+        with contextlib.suppress(LabError):
+            return self.api("/v1/status", timeout_s=2.0)
+        return None
 
-        Asked on the daemon's socket, since a new interpreter for each look would cost more CPU than
-        the daemons that are looked at.
+    def api(
+        self, target: str, body: Mapping[str, Any] | None = None, timeout_s: float = 15.0
+    ) -> dict[str, Any]:
+        """Ask the daemon on its socket, as a verb does: POST if there is a body. Raises LabError.
+
+        A new interpreter for each question would cost more CPU than the daemons that are asked.
         """
         connection = http.client.HTTPConnection("localhost")
         connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        with (
-            contextlib.closing(connection),
-            contextlib.suppress(OSError, http.client.HTTPException),
-        ):
-            connection.sock.settimeout(2.0)
-            connection.sock.connect(str(self.directory / "meshd.sock"))
-            connection.request("GET", "/v1/status")
-            answer = connection.getresponse()
-            if answer.status == 200:
-                return dict(json.load(answer))
-        return None
+        with contextlib.closing(connection):
+            connection.sock.settimeout(timeout_s)
+            try:
+                connection.sock.connect(str(self.directory / "meshd.sock"))
+                headers = {"Content-Type": "application/json"}
+                if body is None:
+                    connection.request("GET", target)
+                else:
+                    connection.request("POST", target, json.dumps(body), headers)
+                answer = connection.getresponse()
+                found = dict(json.load(answer))
+            except (OSError, ValueError, http.client.HTTPException) as error:
+                raise LabError(f"{self.name}: no answer to {target}: {error}") from error
+        if answer.status != 200:
+            raise LabError(f"{self.name}: {target} failed: {found.get('error')}")
+        return found
 
     def stop(self, deadline_s: float = 10.0) -> int:
         """``meshd down``; wait for the daemon's end and return its exit code."""

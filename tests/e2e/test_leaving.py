@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 
 from simulations.lab.host import Host
-from simulations.lab.mesh import admit, found, invite, views, wait_connected
+from simulations.lab.mesh import admit, found, token, views, wait_connected
 from simulations.lab.namespaces import Lab
 from simulations.lab.topology import Internet
 from simulations.lab.waiting import wait_until
@@ -54,7 +54,7 @@ def test_who_leaves_is_out_for_good_and_comes_back_by_a_new_invitation(lab: Lab)
     wait_until(partial(has_left, beta, "gamma"), "gamma to have left still", 10)
 
     assert gamma.meshd("leave").code == 0
-    gamma.must("join", "-", text=invite(alpha, "--name", "gamma") + "\n")
+    gamma.must("join", "-", text=token(alpha, "gamma") + "\n")
     gamma.start()
     assert wait_connected([alpha, beta, gamma])["gamma"] != addresses["gamma"]
     assert (gamma.certs / "left" / "node.key").exists()
