@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import datapath, join
+from benchmarks import datapath, join, simulator
 from benchmarks.gossip import compare, replay
 from simulations.lab.waiting import LabError
 
@@ -16,6 +16,7 @@ BENCHMARKS = {
     "join": join.main,
     "gossip": compare.main,
     "replay": replay.main,
+    "simulator": simulator.main,
 }
 USAGE = f"usage: python -m benchmarks [{'|'.join(BENCHMARKS)}] [--json FILE] [--help]"
 
