@@ -9,7 +9,7 @@ meanwhile is a verdict, though the refutation lies unread. Its prober is one gor
 where it sends the next ping, or asks the next helper, and finds in the end that its time is over.
 So it is here: what a slow member sends and receives is held; with the first message of its own
 prober it stands still. In the end the overdue timers come first, then what it sent goes out, then
-it reads what waits (a socket's buffer of it, see `processes`), each message taking `COST_S`.
+it reads what waits (a socket's buffer of it), each message taking `processes.INPUT_S`.
 
 What counts. A false positive is a `MemberDown` event, at any member, about a member that is not
 slow in that test; FP- of the paper, at a member that is not slow either, is a figure beside it.
@@ -41,9 +41,7 @@ from simulations.scenarios.published import close, group, near
 MEMBERS: Final = 128
 LAN: Final = Conditions(latency_s=0.0005, spread_s=0.0, jitter_s=0.0002)
 """All agents in one data centre, as the paper's."""
-COST_S: Final = 0.0001
-"""What reading one message costs a slow member: it is parsed, locked for and logged."""
-OVERDUE_S: Final = 0.00025
+OVERDUE_S: Final = 5 * INPUT_S
 """The overdue timers' own time, before the sockets are free."""
 SETTLE_S: Final = 20.0
 """After a test: what was accused in it runs out, and all recover."""
@@ -79,7 +77,7 @@ def grid(
 
 
 SMALL: Final = grid((1, 4, 8), (16.384,), (0.016,), 34.0)
-QUICK: Final = grid((8,), (16.384,), (0.001, 0.016, 0.256), 66.0)
+QUICK: Final = grid((8,), (16.384,), (0.001, 0.004, 0.016, 0.064, 0.256), 98.0)
 FULL: Final = grid((1, 4, 8, 16, 32), (0.128, 2.048, 16.384, 32.768), (0.001, 0.016, 0.256), 120.0)
 
 
@@ -113,7 +111,7 @@ class FalsePositives(Observer):
         """These are slow from now on, and pay for what they read."""
         self._slow = {host.identity: host for host in slow}
         for host in slow:
-            self._cluster.slow(host, COST_S / INPUT_S)
+            self._cluster.slow(host, 1.0)
 
     def hold(self) -> None:
         """Let them neither send nor receive."""
