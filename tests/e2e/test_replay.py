@@ -14,9 +14,10 @@ from gossip import GossipConfig
 
 pytestmark = pytest.mark.e2e
 
-CONFIG = replace(GossipConfig.lan(), gossip_interval=0.3)
-"""Rounds that are long beside what a busy machine is late by."""
-LOOSE = 0.5
+CONFIG = replace(GossipConfig.lan(), gossip_interval=0.3, probe_period=0.5, probe_timeout_max=0.25)
+"""Rounds that are long beside what a busy machine is late by, and a detection that is not."""
+LOOSE = 1.8
+"""Times the least and the most of what the simulator says: two crashes are no statistics."""
 
 
 def test_what_the_simulator_says_happens_on_real_sockets_too() -> None:
@@ -28,5 +29,5 @@ def test_what_the_simulator_says_happens_on_real_sockets_too() -> None:
     assert len(virtual[0].detection) == 2 * 8 >= len(real.detection) >= 2 * 7
     found = real.figures()
     for name in ("infection p50, s", "detection p50, s"):
-        expected = sorted(times.figures()[name] for times in virtual)[2]
-        assert found[name] == pytest.approx(expected, rel=LOOSE), name
+        expected = [times.figures()[name] for times in virtual]
+        assert min(expected) / LOOSE < found[name] < max(expected) * LOOSE, name
