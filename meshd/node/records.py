@@ -136,9 +136,16 @@ def encode_revocations(notes: Sequence[ListNote]) -> bytes:
         if len(body) <= MAX_RECORD_BODY:
             return body
         largest = max(kept, key=lambda note: len(note.shown or b""))
-        alone = split_shown(largest.shown or b"")[0]
-        shorter = alone if alone != largest.shown else None
-        kept[kept.index(largest)] = replace(largest, shown=shorter)
+        kept[kept.index(largest)] = replace(largest, shown=_shorter(largest.shown or b""))
+
+
+def _shorter(shown: bytes) -> bytes | None:
+    """A list without its CA's certificate; None where that is not there to be left out."""
+    try:
+        alone, authority = split_shown(shown)
+    except RemoteError:
+        return None
+    return alone if authority else None
 
 
 def decode_revocations(body: bytes) -> tuple[ListNote, ...]:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from gossip.codec import encode
@@ -10,11 +12,14 @@ from meshd.node.records import (
     MAX_RECORD_BODY,
     MAX_ROUTES,
     RELAYS,
+    ListNote,
     NodeRecord,
     decode_chain,
     decode_node_record,
+    decode_revocations,
     decode_routes,
     encode_chain,
+    encode_revocations,
     encode_routes,
 )
 from meshd.node.wire import VERSION
@@ -121,3 +126,15 @@ def test_other_bytes_are_no_record_of_any_kind(body: bytes) -> None:
     for read in (decode_node_record, decode_chain, decode_routes):
         with pytest.raises(RemoteError, match="record"):
             read(body)
+
+
+def test_of_lists_that_do_not_fit_the_ca_certificate_goes_first_and_then_the_list() -> None:
+    der, authority = b"\x30\x82\x01\x90" + bytes(400), b"\x30\x82\x01\x90" + bytes(400)
+    note = ListNote(bytes(16), 1, bytes(16), der + authority)
+    assert decode_revocations(encode_revocations([note])) == (note,)
+    other = replace(note, authority=b"\x01" * 16, shown=der)
+    alone = replace(note, shown=der)
+    assert decode_revocations(encode_revocations([note, other])) == (alone, other)
+    junk = replace(note, shown=bytes(600))
+    found = decode_revocations(encode_revocations([junk, other]))
+    assert found == (replace(junk, shown=None), other)
