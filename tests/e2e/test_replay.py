@@ -25,8 +25,9 @@ def test_what_the_simulator_says_happens_on_real_sockets_too() -> None:
     real, late = run_real(workload, CONFIG, seed=1)
     latency = measure_latency()
     virtual = [simulate(workload, CONFIG, latency, late, seed) for seed in range(5)]
-    assert len(virtual[0].infection) == 25 * 7 >= len(real.infection) >= 25 * 6
-    assert len(virtual[0].detection) == 2 * 8 >= len(real.detection) >= 2 * 7
+    for times in (real, *virtual):  # news that gossip misses comes later than this lasts
+        assert 25 * 6 <= len(times.infection) <= 25 * 7
+        assert 2 * 7 <= len(times.detection) <= 2 * 8
     found = real.figures()
     for name in ("infection p50, s", "detection p50, s"):
         expected = [times.figures()[name] for times in virtual]
