@@ -104,6 +104,8 @@ class Synchroniser:
         if self._core.partial and not only_global:
             self._show(sender)
             return
+        if not self._has_token(now):
+            return
         ours = store.hashes(only_global)
         differing = [i for i in range(BUCKETS) if ours[i] != buckets.hashes[i]]
         if not differing:
@@ -124,7 +126,7 @@ class Synchroniser:
     def on_entries(self, listing: Entries, sender: NodeId, now: float) -> None:
         """Ask for what we lack of a listing, and send what it lacks."""
         core = self._core
-        if core.partial and not listing.only_global:
+        if (core.partial and not listing.only_global) or not self._has_token(now):
             return
         listed = {(entry.subject, entry.kind): entry for entry in listing.entries}
         wanted: list[tuple[int, NodeId]] = []
@@ -233,11 +235,15 @@ class Synchroniser:
         sequence, void, tag = self._core.store.rank(record)
         return Entry(record.kind, record.subject, sequence, tag, void)
 
-    def _take_token(self, now: float) -> bool:
+    def _has_token(self, now: float) -> bool:
+        """Whether anything may be answered now; if not, looking for what would cost time."""
         rate = self._core.config.sync_rate
         self._tokens = min(rate, self._tokens + (now - self._tokens_at) * rate)
         self._tokens_at = now
-        if self._tokens < 1:
+        return self._tokens >= 1
+
+    def _take_token(self, now: float) -> bool:
+        if not self._has_token(now):
             return False
         self._tokens -= 1
         return True

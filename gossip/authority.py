@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class Authority(Protocol):
-    """Signs for this node, and judges what others signed. Pure, and never raises."""
+    """Signs for this node, and judges what others signed. Never raises."""
 
     @property
     def domain(self) -> bytes:

@@ -8,6 +8,7 @@ Where two subjects own one key, every node prefers the lower id.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -123,6 +124,8 @@ class KeyIndex:
 class _Stored:
     bundle: Bundle
     expires_at: float
+    sender: NodeId
+    """Who stored it here."""
 
 
 class Directory:
@@ -137,8 +140,10 @@ class Directory:
     def __len__(self) -> int:
         return len(self._stored)
 
-    def offer(self, key: bytes, records: list[Record], cached: bool, now: float) -> bool:
-        """Verified records of one subject, for `key`; whether a bundle is now kept.
+    def offer(
+        self, key: bytes, records: list[Record], cached: bool, sender: NodeId, now: float
+    ) -> bool:
+        """Verified records of one subject, for `key`, from `sender`; whether a bundle is now kept.
 
         A bundle may come in two parts, in any order: the first is set aside for the second.
         """
@@ -155,7 +160,8 @@ class Directory:
             elif not bundles or bundles[0].certificate is None:
                 self._set_aside(key, subject, known)
             return False
-        return self._keep(key, bundles[0], held, cached, now)
+        share = self._expire_after / (CACHE_SHARE if cached else 1)
+        return self._keep(key, _Stored(bundles[0], now + share, sender), held)
 
     def values(self, key: bytes, now: float) -> list[Bundle]:
         """What is kept for `key`, the lowest subject first; those who left are no answer."""
@@ -177,20 +183,33 @@ class Directory:
         for key in list(self._stored):
             self.values(key, now)
 
-    def _keep(
-        self, key: bytes, bundle: Bundle, held: _Stored | None, cached: bool, now: float
-    ) -> bool:
+    def _keep(self, key: bytes, stored: _Stored, held: _Stored | None) -> bool:
         kept = self._stored.pop(key, {})
-        expires_at = now + self._expire_after / (CACHE_SHARE if cached else 1)
-        if held is not None and held.bundle == bundle:
-            expires_at = max(expires_at, held.expires_at)
-        kept[bundle.subject] = _Stored(bundle, expires_at)
+        if held is not None and held.bundle == stored.bundle:
+            stored.expires_at = max(stored.expires_at, held.expires_at)
+        subject = stored.bundle.subject
+        kept[subject] = stored
         if len(kept) > MAX_PER_KEY:
             del kept[max(kept)]
         while len(self._stored) >= MAX_KEYS:
-            del self._stored[next(iter(self._stored))]
+            self._evict()
         self._stored[key] = kept
-        return bundle.subject in kept
+        return subject in kept
+
+    def _evict(self) -> None:
+        """Drop the oldest key of whoever stored the most here.
+
+        Ids are free for all to make, so who stores very many is to push out no more than its own.
+        """
+        senders = {
+            key: [stored.sender for stored in kept.values()] for key, kept in self._stored.items()
+        }
+        counts = Counter(sender for found in senders.values() for sender in found)
+        most = max(counts.values(), default=0)
+        for key, found in senders.items():
+            if not found or any(counts[sender] == most for sender in found):
+                del self._stored[key]
+                return
 
     def _set_aside(self, key: bytes, subject: NodeId, records: list[Record]) -> None:
         """Only the newest of each kind, and only those two that make a bundle."""

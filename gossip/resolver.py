@@ -116,6 +116,10 @@ class Resolver:
         pause = PUBLISH_PAUSE * self._core.rng.uniform(0.5, 1)
         if not self._unpublished:
             self._core.timers.schedule(Timer.REPUBLISH, now + pause)
+            return
+        # Some keys were stored already, with what is out of date now: they come again, last.
+        again = dict.fromkeys((*self._unpublished, self._core.identity, *self._own_keys))
+        self._unpublished = list(again)
 
     def refresh_soon(self, now: float) -> None:
         """The routing table has just become what this node finds others by."""
@@ -182,7 +186,7 @@ class Resolver:
         if not self._quota.take(sender, now):
             core.counters.refuse("query-quota")
         elif all(record.subject != core.identity for record in records):
-            self._core.directory.offer(store.key, list(records), store.cached, now)
+            core.directory.offer(store.key, list(records), store.cached, sender, now)
 
     # Deadlines
 

@@ -154,9 +154,10 @@ class RecordStore:
             self._subjects[_bucket(subject)][subject] = True
         else:
             del self._records[subject]
+        before = self._forgotten.pop(subject, {})
         while len(self._forgotten) >= self._limit:
             del self._forgotten[next(iter(self._forgotten))]
-        self._forgotten[subject] = {record.kind: record.sequence for record in gone}
+        self._forgotten[subject] = before | {record.kind: record.sequence for record in gone}
 
     def release(self, subject: NodeId) -> None:
         """Drop what only neighbours of `subject` keep; it may come again."""

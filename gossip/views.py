@@ -27,6 +27,7 @@ from gossip.items import MAX_ITEMS
 from gossip.members import MemberState, Peer
 from gossip.messages import Ack, Want
 from gossip.queries import STORE_SIZE, Link, Linked, Unlink
+from gossip.quota import Quota
 from gossip.records import Record, RecordKind
 from gossip.resolver import Resolver
 from gossip.suspects import Suspects
@@ -43,6 +44,12 @@ MAX_DECLINED: Final = 64
 
 DECLINED_FOR: Final = 10.0
 """Periods for which they are not."""
+
+LINK_BURST: Final = 16
+"""LINKs of one node that are served at once..."""
+
+LINK_RATE: Final = 2.0
+"""...and per period after that; the rest is dropped."""
 
 TOLD_BY: Final = 2
 """So many partial nodes must say that there are more than `full_view` to be believed."""
@@ -62,6 +69,8 @@ class Views:
         """When LINK was sent to those who have not answered."""
         self._declined: dict[NodeId, float] = {}
         self._tellers: dict[NodeId, bool] = {}
+        rate = LINK_RATE / core.config.probe_period
+        self._quota = Quota(LINK_BURST, rate, core.config.max_members)
         self._reviewed = 0
         self._evicted_at = float("-inf")
         self._mix_at = now
@@ -76,6 +85,9 @@ class Views:
     def on_link(self, link: Link, carried: Sequence[Record], sender: NodeId, now: float) -> None:
         """`sender` wants to be a neighbour."""
         core = self._core
+        if not self._quota.take(sender, now):
+            core.counters.refuse("link-quota")
+            return
         self._note(link.partial, link.nodes, sender, now)
         room = self._has_room(sender, link.urgent, now)
         if room and self._take(link.partial, carried, sender, now):

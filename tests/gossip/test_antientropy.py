@@ -121,6 +121,21 @@ def test_answers_are_bounded_in_number_and_rate() -> None:
     assert len(sent(core)) <= core.config.sync_rate
 
 
+def test_what_may_not_be_answered_is_not_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    core = holding("y", [record_of(name) for name in range(50)])
+    part = Synchroniser(core, 0.0)
+    asking, other = Buckets((0,) * BUCKETS), id_of(key_of("x"))
+    while part._has_token(0.0):
+        part.on_buckets(asking, other, 0.0)
+    monkeypatch.delattr(core.store, "_subjects")
+    part.on_buckets(asking, other, 0.0)
+    part.on_entries(Entries(bytes(16), b"\xff" * 16, ()), other, 0.0)
+    monkeypatch.undo()
+    core.outputs.clear()
+    part.on_buckets(asking, other, 1.0)
+    assert sent(core)
+
+
 def test_what_is_lacking_in_many_buckets_is_sent_in_few_messages() -> None:
     core = holding("y", [record_of(name, body=bytes(100)) for name in range(40)])
     Synchroniser(core, 0.0).on_buckets(Buckets((0,) * BUCKETS), id_of(key_of("x")), 0.0)

@@ -123,6 +123,19 @@ def test_a_key_has_sixteen_bytes() -> None:
         protocol.announce([b"short"], 0.0)
 
 
+def test_keys_stored_before_a_change_are_stored_again_after_it() -> None:
+    protocol = protocol_of("a")
+    protocol._core.in_parts = True
+    protocol._core.contacts.table.heard(record_of("alice"), 0.0)
+    protocol.announce([KEY, OTHER], 0.0)
+    resolver = protocol._resolver
+    resolver.on_republish_timer(5.0)
+    resolver.on_republish_timer(6.0)
+    assert resolver._unpublished == [OTHER]
+    protocol.publish(RecordKind.MEMBER, b"elsewhere", 6.5)
+    assert resolver._unpublished == [OTHER, protocol._core.identity, KEY]
+
+
 def asking(name: str = "a") -> tuple[GossipProtocol, int]:
     """A node that has asked alice about KEY, and the nonce of its query."""
     protocol = protocol_of(name)

@@ -69,6 +69,15 @@ def test_what_is_forgotten_does_not_come_back_but_newer_does() -> None:
     assert not store.outdated(node, RecordKind.MEMBER, 6)
 
 
+def test_what_was_forgotten_stays_so_though_its_subject_is_forgotten_again() -> None:
+    store, node = RecordStore(100), id_of(key_of("a"))
+    store.put(record_of("a", 5))
+    store.put(record_of("a", 4, kind=RecordKind.REVOCATIONS))
+    store.forget(node)
+    store.forget(node)  # its revocations are held still
+    assert store.outdated(node, RecordKind.MEMBER, 5)
+
+
 def test_revocations_outlive_their_subject() -> None:
     store = RecordStore(100)
     store.put(record_of("a", 5))

@@ -17,7 +17,7 @@ from gossip.messages import Ack, Body, Gossip, Ping, PingRequest
 from gossip.protocol import GossipProtocol
 from gossip.queries import Link, Linked, Unlink
 from gossip.records import LOCAL_KINDS, Record, RecordKind
-from gossip.views import LOW_WATER
+from gossip.views import LINK_BURST, LOW_WATER
 
 from .cluster import Cluster, id_of, key_of, protocol_of, record_of
 
@@ -126,6 +126,18 @@ def test_the_urgent_cannot_turn_a_node_over_and_over() -> None:
         link = message(Link(True, True, 9), record_of(number))
         protocol.receive(link, node_id(number), 2.0)
     assert len([node for node in protocol.neighbours() if node not in map(node_id, range(5))]) == 1
+
+
+def test_who_links_and_unlinks_without_end_is_served_so_often_only() -> None:
+    protocol = linked(2)
+    rounds = LINK_BURST + 9
+    for _ in range(rounds):
+        protocol.receive(message(Link(False, True, 9), record_of(20)), node_id(20), 2.0)
+        protocol.receive(message(Unlink(True, 9)), node_id(20), 2.0)
+    assert protocol.statistics().refused["link-quota"] == 9
+    assert node_id(20) not in protocol.neighbours()
+    protocol.receive(message(Link(False, True, 9), record_of(20)), node_id(20), 4.0)
+    assert node_id(20) in protocol.neighbours()
 
 
 def test_a_link_without_a_record_or_with_one_of_another_is_none() -> None:
