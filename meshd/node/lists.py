@@ -260,7 +260,7 @@ class Lists:
             pass
         elif len(message.piece) == message.size:
             self._take(message.piece, now)  # told unasked to whom it concerns
-        elif sent and message.piece and message.size <= MAX_LIST + MAX_CERTIFICATE:
+        elif sent and _is_full(message) and message.size <= MAX_LIST + MAX_CERTIFICATE:
             self._collect(peer, sent[0], message, now)
         else:
             raise RemoteError("control")
@@ -353,6 +353,11 @@ OWN = (
     "more, and nobody talks to it; to come back, stop it, move its certificates directory away "
     "and join with a new invitation"
 )
+
+
+def _is_full(piece: RevocationPiece) -> bool:
+    """Whether it is as long as a piece at its place is: many short ones would delay a list."""
+    return 0 < len(piece.piece) == min(PIECE_SIZE, piece.size - piece.offset)
 
 
 def _piece(listed: RevocationList, shown: bytes, offset: int) -> RevocationPiece:

@@ -224,7 +224,8 @@ class Membership:
             state = "left"
         if peer is None or peer.state == state:
             return
-        came_or_went = "left" in (peer.state, state)
+        changes = {peer.state, state}
+        came_or_went = "left" in changes or ("dead" in changes and node in self._routes)
         peer.state = state
         self._state.outputs.append(PeerChanged(node, peer.name, state))
         if state == "left":

@@ -23,6 +23,11 @@ from meshd.node.state import NodeState
 MIN_INTERVAL = 1.0
 """Seconds between two certificates for one node."""
 
+REPEATED_PART = 1 / 3
+"""The first part of a certificate's life in which it is the answer to the same request again: the
+first answer may be lost, or not be written to disk, and each new certificate has to be remembered
+for as long as it is valid."""
+
 REASONS = {
     "certificate-revoked": "this node's certificate was revoked",
     "certificate-left": "this node left the mesh",
@@ -77,6 +82,8 @@ class Renewer:
         self._state = state
         self._dialogue = dialogue
         self._renewed: dict[NodeId, float] = {}
+        self._made: dict[NodeId, tuple[Certificate, Renew, Certificate]] = {}
+        """By node: what it held, what it asked, and what it got last."""
         dialogue.handlers[Renew] = self._asked
 
     def _asked(self, peer: Peer, message: Control, now: float) -> None:
@@ -116,11 +123,30 @@ class Renewer:
             raise LocalError("this issuer was revoked")
         if issuer.ledger.revoked(held.node, trust.list_of(issuer.certificate.node)):
             raise TrustError("certificate-revoked")
+        made = self._again(held, asked, state.unix_time(now))
+        if made is None:
+            made = self._renew(issuer, held, asked, now)
+            if len(self._made) > len(state.peers):
+                self._made.clear()
+            self._made[held.node] = held, asked, made
+        state.outputs.append(PersistLedger())
+        return made.der, issuer.certificate.der
+
+    def _again(self, held: Certificate, asked: Renew, unix_time: float) -> Certificate | None:
+        """What this very request was answered with, if that is still as good as a new one."""
+        before, request, made = self._made.get(held.node, (None, None, held))
+        if (before, request) != (held, asked) or self._state.identity.trust.is_void(made):
+            return None
+        life = made.not_after - made.not_before
+        return made if unix_time < made.not_before + life * REPEATED_PART else None
+
+    def _renew(self, issuer: Issuer, held: Certificate, asked: Renew, now: float) -> Certificate:
+        state, identity = self._state, self._state.identity
         known = [p.certificate for p in state.holders() if p.certificate is not None]
         others: list[Certificate | Issued] = [identity.certificate, *known]
         others += issuer.ledger.entries()
         others = [item for item in others if item.node != held.node]
-        made = renew(
+        return renew(
             issuer,
             held,
             asked.csr,
@@ -129,5 +155,3 @@ class Renewer:
             [item.address4 for item in others] if asked.move else None,
             [item.name for item in others] if asked.rename else None,
         )
-        state.outputs.append(PersistLedger())
-        return made.der, issuer.certificate.der

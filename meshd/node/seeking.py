@@ -267,13 +267,16 @@ class Seeking:
                 del self._sought[key]
                 self._bytes -= sum(map(len, sought.packets))
                 self._state.drops["no-route"] += len(sought.packets)
-        if now - self._expired_at < HELD_FOR or not self._gossip.is_partial:
+        if now - self._expired_at < HELD_FOR:
             return False
         self._expired_at = now
+        partial = self._gossip.is_partial
         contacts = [
             (peer.used_at if peer.last_seen is None else peer.last_seen, peer.id)
             for peer in self._state.peers.values()
-            if self._gossip.member(peer.id) is None and not peer.ready(now)
+            if (partial or peer.certificate is None)  # in full view, those that were but told of
+            and self._gossip.member(peer.id) is None
+            and not peer.ready(now)
         ]
         for _, node in contacts:
             if self._state.peers[node].last_error is not None and self.needs(node):

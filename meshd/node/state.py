@@ -109,7 +109,8 @@ class OverlayTable:
 
     def rebuild(self, peers: Iterator[Peer], routes: list[tuple[str, Peer]]) -> None:
         """Replace everything. Where two certificates hold one address, or two nodes offer one
-        prefix, the lower id wins, so that all nodes agree."""
+        prefix, the lower id wins, so that all nodes agree; but who is taken to be dead carries
+        packets to a prefix only where no other offers it."""
         self._hosts = {}
         for peer in sorted(peers, key=lambda peer: peer.id, reverse=True):
             self._hosts.update(dict.fromkeys(peer.keys4, peer))
@@ -120,7 +121,7 @@ class OverlayTable:
             shift = network.max_prefixlen - network.prefixlen
             bits = int(network.network_address) >> shift
             self._routes.append((network.version, shift, bits, peer))
-        self._routes.sort(key=lambda route: (route[1], route[3].id))
+        self._routes.sort(key=lambda r: (r[1], r[3].state == "dead", r[3].id))
         self._resolved = {}
 
     def carrier(self, prefix: str) -> Peer | None:

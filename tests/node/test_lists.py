@@ -328,6 +328,9 @@ def test_a_transfer_begins_anew_when_a_piece_does_not_follow() -> None:
         RevocationPiece(authority, 5, size + 1, PIECE_SIZE, piece),
     ):
         lists._arrived(peer, wrong, now)
+    short = RevocationPiece(authority, 5, size, PIECE_SIZE, piece[:1])
+    with pytest.raises(Exception, match="control"):  # byte by byte it would take for ever
+        lists._arrived(peer, short, now)
     (fetch,) = lists._fetches.values()
     assert len(fetch.got) == PIECE_SIZE
     for start in range(PIECE_SIZE, size, PIECE_SIZE):

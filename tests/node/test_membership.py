@@ -192,6 +192,21 @@ def test_routes_go_with_who_leaves_and_come_back_with_it() -> None:
     assert alpha.node.route(IPv4Address("10.1.2.3"))[0] is alpha.peer(beta)
 
 
+def test_of_two_that_offer_one_prefix_the_other_carries_it_while_the_first_is_dead() -> None:
+    mesh = Mesh()
+    alpha = mesh.alpha()
+    routers = [mesh.host(name, grants=ROUTER, config=ROUTES) for name in ("beta", "gamma")]
+    first, second = sorted(routers, key=lambda host: host.identity.id)
+    mesh.connect(alpha, *routers)
+    mesh.run(2)
+    address = IPv4Address("10.1.2.3")
+    assert alpha.node.route(address)[0] is alpha.peer(first)
+    first.kill()
+    mesh.until(lambda: alpha.node.route(address)[0] is alpha.peer(second), within=60)
+    first.start()
+    mesh.until(lambda: alpha.node.route(address)[0] is alpha.peer(first), within=60)
+
+
 def test_routes_that_were_known_come_back_with_the_first_sign_of_life() -> None:
     mesh = Mesh()
     alpha, beta = mesh.alpha(), mesh.host("beta", grants=ROUTER, config=ROUTES)

@@ -12,8 +12,10 @@ from meshd.node.control import Renew
 from meshd.node.errors import LocalError
 from meshd.node.grants import Grants
 from meshd.node.identity import Identity, derive_issuer_key, join
+from meshd.node.ledger import MAX_EARLIER
 from meshd.node.minting import BACKDATE, DAY, NODE_LIFETIME, make_csr, make_issuer
-from meshd.node.renewer import MIN_INTERVAL, renew
+from meshd.node.outputs import PersistLedger
+from meshd.node.renewer import MIN_INTERVAL, REPEATED_PART, renew
 from meshd.node.revocation import make_list
 from tests.node.meshes import NOW, admit, bytes_of, issuer_of, make_key, make_mesh, make_reply, raw
 from tests.node.virtual import Mesh
@@ -135,3 +137,20 @@ def test_an_issuer_that_was_revoked_renews_nobody() -> None:
     alpha.identity.trust.add_crl(listed.der)
     with pytest.raises(LocalError, match="was revoked"):
         alpha.node.credentials.renewal._renewer.make(held, message, 1.0)
+
+
+def test_a_request_that_is_repeated_gets_the_same_certificate_and_uses_up_nothing() -> None:
+    mesh = Mesh()
+    alpha, beta = mesh.pair()
+    now, peer = mesh.world.now, alpha.peer(beta)
+    renewer = alpha.node.credentials.renewal._renewer
+    message = Renew(make_csr(beta.identity.node_key, "beta"))
+    first = renewer.answer(peer, message, now)
+    for turn in range(1, 3 * MAX_EARLIER):
+        assert renewer.answer(peer, message, now + 30 * turn) == first
+    assert any(isinstance(output, PersistLedger) for output in alpha.node.drain())
+    entry = issuer_of(alpha.identity).ledger.get(beta.identity.id)
+    assert entry is not None
+    assert [item.serial for item in entry.earlier] == [beta.identity.certificate.serial]
+    late = now + NODE_LIFETIME * REPEATED_PART
+    assert renewer.answer(peer, message, late) != first, "it would end too soon"

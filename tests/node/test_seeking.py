@@ -16,8 +16,10 @@ from meshd.node.seeking import (
     MAX_HELD,
     MISSING_FOR,
     MISSING_FOR_FULL,
+    PATIENCE,
     YOUNG,
 )
+from tests.node.test_authority import whereabouts
 from tests.node.virtual import CONFIG, Host, Mesh, packet
 
 VIEW = 4
@@ -177,6 +179,21 @@ def test_where_everyone_knows_everyone_addresses_of_nobody_cost_little() -> None
     for ending in ("100.64.0.0", "100.64.255.255"):
         alpha.write(packet(own, IPv4Address(ending), b"all?"))
     assert gossip.statistics().lookups == before + FULL_BURST + 1
+    assert alpha.ping(beta)
+
+
+def test_where_everyone_knows_everyone_those_only_told_of_are_dropped_too() -> None:
+    mesh = Mesh()
+    alpha, beta = mesh.pair()
+    elsewhere = Mesh(seed=5)
+    invented = [elsewhere.admit(number, f"host{number}") for number in range(7, 13)]
+    told = [whereabouts(replace(who, mesh=mesh.founder.mesh)) for who in invented]
+    for record in told:
+        alpha.node.gossip._core.contacts.hint(record)
+        alpha.node._membership.seeking.contact(record.subject, mesh.world.now)
+    assert len(alpha.node.state.peers) == 1 + len(told)
+    mesh.run(PATIENCE + 2 * HELD_FOR)
+    assert set(alpha.node.state.peers) == {beta.identity.id}
     assert alpha.ping(beta)
 
 

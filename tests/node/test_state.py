@@ -113,6 +113,16 @@ def test_the_carrier_of_a_prefix_is_asked_for_exactly() -> None:
     assert made.carrier("::/0") is two
 
 
+def test_a_prefix_of_a_dead_node_is_anothers_while_there_is_one() -> None:
+    one, two = bare(ALPHA), bare(BETA)
+    one.state = "dead"
+    both = [("10.0.0.0/8", one), ("10.0.0.0/8", two)]
+    assert table(*both).find(key4("10.0.0.1")) is two
+    assert table(*both).carrier("10.0.0.0/8") is two
+    assert table(both[0]).find(key4("10.0.0.1")) is one
+    assert table(*both, ("10.1.0.0/16", one)).find(key4("10.1.0.1")) is one
+
+
 def test_rebuilding_forgets_what_was_resolved() -> None:
     one, two = bare(ALPHA), bare(BETA)
     made = table(("10.0.0.0/8", one))
