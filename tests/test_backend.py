@@ -285,7 +285,8 @@ async def test_a_revocation_is_on_disk_and_ends_the_session(alpha: Desk, beta: D
         await alpha.backend.revoke("nobody")
     revoked = await alpha.backend.revoke("beta")
     serial = beta.side.identity.certificate.serial
-    assert (revoked["name"], revoked["serials"]) == ("beta", [f"{serial:016x}"])
+    key = f"01{beta.side.identity.id.hex()}"
+    assert (revoked["name"], revoked["serials"]) == ("beta", [f"{serial:016x}", key])
     (shown,) = alpha.backend.status()["peers"]
     assert (shown["state"], shown["path"]) == ("left", None)
     assert shown["last_error"] == "its certificate was revoked"
