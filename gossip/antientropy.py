@@ -42,6 +42,8 @@ class Synchroniser:
         self._learned = 0
         self._matches = 0
         self._matched_at = -1
+        self._agreeing: dict[NodeId, bool] = {}
+        """Whose digests those were: one node alone could say what it likes."""
         self._tokens = float(core.config.sync_rate)
         self._tokens_at = now
         self.joining = False
@@ -62,8 +64,8 @@ class Synchroniser:
         if ack.digest == (core.store.global_digest if ack.only_global else core.store.digest):
             self._interval = core.config.sync_interval
             if core.partial or not ack.only_global:
-                self._agree()
-            self.joining = self.joining and self._matches < JOINED_AFTER
+                self._agree(sender)
+            self.joining = self.joining and not self._agreed(JOINED_AFTER)
             return
         settled = not len(core.news) or now >= self._next_at + 2 * core.config.sync_interval
         if now >= self._next_at and settled:
@@ -170,13 +172,22 @@ class Synchroniser:
         self._learned = 0
         self._next_at = now + self._interval
 
-    def _agree(self) -> None:
+    def _agree(self, sender: NodeId) -> None:
         """Enough others in a row hold the very same: then our news of records is old to all."""
         core = self._core
-        self._matches = self._matches + 1 if self._matched_at == core.store.changes else 1
-        self._matched_at = core.store.changes
-        if self._matches >= SETTLED_AFTER:
+        if self._matched_at != core.store.changes:
+            self._matched_at, self._matches = core.store.changes, 0
+            self._agreeing.clear()
+        self._matches += 1
+        if len(self._agreeing) < SETTLED_AFTER:
+            self._agreeing[sender] = True
+        if self._agreed(SETTLED_AFTER):
             core.drop_record_news()
+
+    def _agreed(self, count: int) -> bool:
+        """Whether so many digests in a row equalled ours, of so many others where there are."""
+        others = min(count, self._core.members.live)
+        return self._matches >= count and len(self._agreeing) >= others
 
     def _list(
         self,

@@ -11,6 +11,7 @@ from gossip.antientropy import JOINED_AFTER, JOINING_PERIODS, SETTLED_AFTER, Syn
 from gossip.config import GossipConfig
 from gossip.core import Core
 from gossip.items import RecordItem
+from gossip.members import MemberState, Peer
 from gossip.messages import BUCKETS, Ack, Buckets, Entries, Want
 from gossip.records import Record
 
@@ -193,6 +194,24 @@ def test_what_all_others_hold_is_news_no_more_but_accusations_are() -> None:
         assert core.news.sizes() == (2, 0, 0)
         part.on_digest(Ack(1, core.store.digest), id_of(key_of(count)), 1.0)
     assert core.news.sizes() == (1, 0, 0)
+
+
+def test_one_node_alone_cannot_settle_what_others_have_not_confirmed() -> None:
+    core = holding("x", COMMON)
+    part = Synchroniser(core, 0.0)
+    part.begin_joining(0.0)
+    others = [id_of(key_of(number)) for number in range(SETTLED_AFTER + 2)]
+    for other in others:
+        core.members.add(Peer(other, bytes(32), 1, MemberState.ALIVE, 0.0))
+    core.spread_record(record_of("new"), 0.0)
+    for _ in range(3 * SETTLED_AFTER):
+        part.on_digest(Ack(0, core.store.digest), others[0], 1.0)
+    assert part.joining
+    assert core.news.sizes() == (1, 0, 0)
+    for other in others[1:SETTLED_AFTER]:
+        part.on_digest(Ack(1, core.store.digest), other, 1.0)
+    assert not part.joining
+    assert core.news.sizes() == (0, 0, 0)
 
 
 def test_agreement_on_an_older_state_does_not_settle_what_came_since() -> None:
