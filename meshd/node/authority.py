@@ -21,13 +21,14 @@ from meshd.node.records import (
     decode_node_record,
     decode_revocations,
     decode_routes,
+    holder_statement,
 )
 from meshd.node.revocation import RevocationList
 
 MAX_ASIDE = 256
 """Records that wait for their certificate."""
-MAX_ORPHANS = 64
-"""Publishers of revocation lists that are no members (any more)."""
+MAX_HOLDERS = 4
+"""Publishers of lists without a certificate, for each CA: one, unless its key was copied."""
 
 
 class MeshAuthority:
@@ -42,7 +43,8 @@ class MeshAuthority:
         }
         """Verified certificates and their chains."""
         self._aside: OrderedDict[tuple[NodeId, int], Record] = OrderedDict()
-        self._orphans: dict[NodeId, bool] = {}
+        self._holders: dict[bytes, dict[NodeId, bool]] = {}
+        """CA -> who proved to hold it; few, since only the root makes CAs."""
 
     @property
     def domain(self) -> bytes:
@@ -125,42 +127,54 @@ class MeshAuthority:
         return True
 
     def _admit_revocations(self, record: Record) -> bool:
-        """An issuer says what it revoked. One that is no member (any more) is believed where its
-        lists are there and good, so that they last; and of such there are few."""
-        whole = 0
+        """An issuer says what it revoked. It is believed by its certificate, or, so that lists last
+        when that is gone or never came, by the word of the CA it speaks for. That lists are public
+        and good proves nothing of who hands them on."""
         try:
             notes = decode_revocations(record.body)
-            for note in notes:
-                listed = self._listed(note)
-                whole += listed is not None
-                told = note.authority, note.number, note.digest
-                if listed and told != (listed.authority, listed.number, listed.digest):
-                    return False
+            shown = [self._listed(note) for note in notes]
+            proven = self._proven(notes[0], shown[0][1], record.subject)
         except RemoteError:
             return False
+        for note, (listed, _) in zip(notes, shown, strict=True):
+            told = note.authority, note.number, note.digest
+            if listed and told != (listed.authority, listed.number, listed.digest):
+                return False
         known = self.certificates.get(record.subject)
         if known is not None and "issuer" in known[0].roles:
             return True
-        if known is not None:
-            return False
-        room = record.subject in self._orphans or len(self._orphans) < MAX_ORPHANS
-        if whole == len(notes) and room:
-            self._orphans[record.subject] = True
-            return True
-        if not self._identity.trust.names(record.subject):
+        if proven:
+            holders = self._holders.setdefault(notes[0].authority, {})
+            if record.subject in holders or len(holders) < MAX_HOLDERS:
+                holders[record.subject] = True
+                return True
+        elif known is None and not self._identity.trust.names(record.subject):
             self._set_aside(record)
         return False
 
-    def _listed(self, note: ListNote) -> RevocationList | None:
-        """The list that a record holds; None where it does not, or not its CA's certificate, which
-        we lack. Raises TrustError."""
-        if note.shown is None:
-            return None
+    def _proven(self, note: ListNote, ca: Certificate | None, subject: NodeId) -> bool:
+        """Whether `note` has the word of its CA, known or just shown, that `subject` holds it.
+        Raises TrustError if it has a false one."""
+        ca = self._identity.trust.authority(note.authority) or ca
+        if ca is None or ca.node != note.authority or not note.proof:
+            return False
+        statement = holder_statement(self.domain, subject)
         try:
-            return self._identity.trust.read_shown(note.shown)[0]
+            load_public_key(ca.public_key).verify(note.proof, statement)
+        except InvalidSignature:
+            raise TrustError("list-signature", "not by its CA") from None
+        return True
+
+    def _listed(self, note: ListNote) -> tuple[RevocationList | None, Certificate | None]:
+        """The list that a record holds, and its CA's certificate if that is new; None where it does
+        not, or not its CA's certificate, which we lack. Raises TrustError."""
+        if note.shown is None:
+            return None, None
+        try:
+            return self._identity.trust.read_shown(note.shown)
         except TrustError as error:
             if error.reason == "list-foreign":
-                return None
+                return None, None
             raise
 
     def learn(self, certificate: Certificate, chain: tuple[bytes, ...]) -> None:
@@ -191,12 +205,15 @@ class MeshAuthority:
         they publish revocation lists, and may be issuers."""
         names = self._identity.trust.names
         waiting = (node for node, kind in self._aside if kind != RecordKind.DEPARTURE)
-        orphans = (node for node in self._orphans if node not in self.certificates)
-        return [node for node in dict.fromkeys((*waiting, *orphans)) if not names(node)]
+        holders = (node for found in self._holders.values() for node in found)
+        proven = (node for node in holders if node not in self.certificates)
+        return [node for node in dict.fromkeys((*waiting, *proven)) if not names(node)]
 
-    def departures(self) -> list[Record]:
-        """Take the departures that came before the certificate of their subject's CA."""
-        keys = [key for key in self._aside if key[1] == RecordKind.DEPARTURE]
+    def awaiting_ca(self) -> list[Record]:
+        """Take the records that a CA which was not known may prove: departures of those it
+        admitted, and its holder's lists."""
+        kinds = (RecordKind.DEPARTURE, RecordKind.REVOCATIONS)
+        keys = [key for key in self._aside if key[1] in kinds]
         return [self._aside.pop(key) for key in keys]
 
     def waiting(self, subject: NodeId) -> list[Record]:

@@ -118,14 +118,18 @@ class TrustStore:
         not known.
         """
         authority = list_authority(der)
-        issuer = self.root if authority == self.root.node else self._issuers.get(authority)
+        issuer = self.authority(authority)
         if issuer is None:
             raise TrustError("list-foreign")
         return parse_list(der, issuer)
 
     def knows(self, authority: bytes) -> bool:
         """Whether this is the root's key identifier, or a known issuer's."""
-        return authority == self.root.node or authority in self._issuers
+        return self.authority(authority) is not None
+
+    def authority(self, identifier: bytes) -> Certificate | None:
+        """The certificate of the root or of a known issuer, by its key identifier."""
+        return self.root if identifier == self.root.node else self._issuers.get(identifier)
 
     def list_of(self, authority: bytes) -> RevocationList | None:
         """The list in force of the CA with this key identifier."""

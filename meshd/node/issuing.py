@@ -21,6 +21,7 @@ from meshd.node.errors import LocalError
 from meshd.node.grants import Grants, check_grants
 from meshd.node.ledger import Ledger
 from meshd.node.minting import make_issuer, make_node
+from meshd.node.records import holder_statement
 
 MAX_REPLY = 32_000
 """Bytes of an encoded reply: it travels in one control message."""
@@ -130,6 +131,10 @@ class Issuer:
         if node is not None:
             self.ledger.record_issuer(node, made.node)
         return made
+
+    def prove_holder(self, mesh_id: bytes, node: NodeId) -> bytes:
+        """The CA's word that `node` holds it: its REVOCATIONS records are believed for that."""
+        return self.key.sign(holder_statement(mesh_id, node))
 
     def check_time(self, unix_time: float) -> None:
         """Raises LocalError when this issuer's own certificate is not valid now."""

@@ -115,10 +115,13 @@ class Lists:
 
     def _note(self, authority: bytes) -> ListNote:
         listed = self._state.identity.trust.list_of(authority)
+        identity, proof = self._state.identity, b""
+        if identity.issuer is not None and identity.issuer.certificate.node == authority:
+            proof = identity.issuer.prove_holder(identity.mesh.mesh_id, identity.id)
         if listed is None:
-            return ListNote(authority, 0, NO_LIST)
-        shown = self._state.identity.trust.show(listed)
-        return ListNote(authority, listed.number, listed.digest, shown)
+            return ListNote(authority, 0, NO_LIST, None, proof)
+        shown = identity.trust.show(listed)
+        return ListNote(authority, listed.number, listed.digest, shown, proof)
 
     def put_in_force(self, listed: RevocationList, now: float) -> None:
         """A list of our own making, which is on disk: obey it, and tell the mesh."""
@@ -201,9 +204,9 @@ class Lists:
                 self._ask(key[0], fetch, now)
 
     def _look_again(self, now: float) -> None:
-        """An issuer became known: its list, or a farewell of those it admitted, may have come
-        before it."""
-        for record in self._authority.departures():
+        """A CA became known: its holder's record, or a farewell of those it admitted, may have
+        come before it."""
+        for record in self._authority.awaiting_ca():
             self._gossip.accept(record, now)
         for record in self._gossip.records():
             if record.kind == RecordKind.REVOCATIONS and not record.withdrawn:

@@ -7,7 +7,8 @@ Node record (kind MEMBER), a CBOR array of at most 168 bytes::
 endpoints packed as in `wire`. Certificate record (kind CERTIFICATE): a CBOR array of DER
 certificates, the leaf first, then its issuer where both fit. Routes record (kind ROUTES): an array
 of prefixes. Revocations record (kind REVOCATIONS): an array of
-`[authority, number, digest, list or null]`, one of each list: its DER, and the CA's certificate.
+`[authority, number, digest, list or null, proof]`, one of each list: its DER, and the CA's
+certificate; the proof is the CA's signature that the record's subject holds it, or empty.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from gossip import DecodeError
+from gossip import DecodeError, NodeId
 from gossip.codec import decode, encode
 from gossip.records import MAX_RECORD_SIZE, OVERHEAD
 from meshd.node.errors import RemoteError
@@ -33,6 +34,9 @@ MAX_NOTES = 4
 """Revocation lists that one record tells of."""
 NO_LIST = bytes(16)
 """The digest of number 0: the publisher is that CA, and has revoked nothing yet."""
+
+PROOF_SIZE = 64
+"""Bytes of an Ed25519 signature."""
 
 RELAYS = 1
 """Flag: this node relays for members of its mesh."""
@@ -125,6 +129,14 @@ class ListNote:
     """BLAKE2s-128 of the list's DER."""
     shown: bytes | None = None
     """The DER, and the CA's certificate behind it where there is room for that, too."""
+    proof: bytes = b""
+    """The CA's signature of `holder_statement`, where the record's subject holds that CA."""
+
+
+def holder_statement(mesh_id: bytes, node: NodeId) -> bytes:
+    """What a CA's key signs to say that `node` speaks for it. No certificate and no list begins
+    like this."""
+    return b"aegisray holder\0" + mesh_id + node
 
 
 def encode_revocations(notes: Sequence[ListNote]) -> bytes:
@@ -132,7 +144,7 @@ def encode_revocations(notes: Sequence[ListNote]) -> bytes:
     itself are left out until it fits."""
     kept = list(notes[:MAX_NOTES])
     while True:
-        body = encode([[note.authority, note.number, note.digest, note.shown] for note in kept])
+        body = encode([[n.authority, n.number, n.digest, n.shown, n.proof] for n in kept])
         if len(body) <= MAX_RECORD_BODY:
             return body
         largest = max(kept, key=lambda note: len(note.shown or b""))
@@ -158,14 +170,15 @@ def decode_revocations(body: bytes) -> tuple[ListNote, ...]:
 
 def _note(item: object) -> ListNote:
     match item:
-        case [bytes(authority), int(number), bytes(digest), shown] if (
+        case [bytes(authority), int(number), bytes(digest), shown, bytes(proof)] if (
             len(authority) == 16
             and 0 <= number < 1 << 63
             and not isinstance(number, bool)
             and len(digest) == 16
             and (shown is None or isinstance(shown, bytes))
+            and len(proof) in (0, PROOF_SIZE)
         ):
-            return ListNote(authority, number, digest, shown)
+            return ListNote(authority, number, digest, shown, proof)
         case _:
             raise RemoteError("record")
 

@@ -315,7 +315,7 @@ DECODERS: dict[str, Callable[[], Decoder]] = {
         mesh_records.encode_revocations(
             [
                 mesh_records.ListNote(bytes(16), 7, bytes(16), LIST.der),
-                mesh_records.ListNote(bytes(16), 8, bytes(16)),
+                mesh_records.ListNote(bytes(16), 8, bytes(16), None, bytes(64)),
             ]
         ),
     ),

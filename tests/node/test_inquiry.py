@@ -157,7 +157,8 @@ def test_of_the_publishers_of_lists_the_unknown_wait_and_the_revoked_do_not() ->
     assert authority.admits(told)
     assert authority.unknown() == []
     stranger = MeshAuthority(ALPHA, NOW)
-    whole = replace(note, shown=listed.der)
+    proof = own.prove_holder(ALPHA.mesh.mesh_id, issuer.id)
+    whole = replace(note, shown=listed.der, proof=proof)
     assert stranger.admits(record(issuer, RecordKind.REVOCATIONS, encode_revocations([whole])))
     assert stranger.unknown() == [issuer.id]
     named = make_list(own.key, own.certificate, 2, {key_entry(issuer.id): NOW}, NOW)
@@ -181,9 +182,29 @@ def test_a_departure_waits_for_the_ca_of_who_left() -> None:
     assert not authority.admits(told)
     assert authority.unknown() == []
     alone.trust.add_issuer(own.certificate.der)
-    assert authority.departures() == [told]
-    assert authority.departures() == []
+    assert authority.awaiting_ca() == [told]
+    assert authority.awaiting_ca() == []
     assert authority.admits(told)
+
+
+def test_the_lists_of_a_ca_that_is_not_known_wait_for_it() -> None:
+    mesh = make_mesh(seed=4)
+    second = second_issuer(mesh)
+    own = issuer_of(second)
+    trust = TrustStore(mesh.trust.root.der)
+    authority = MeshAuthority(replace(mesh, trust=trust), NOW)
+    listed = make_list(own.key, own.certificate, 1, {5: NOW}, NOW)
+    proof = own.prove_holder(mesh.mesh.mesh_id, second.id)
+    note = ListNote(listed.authority, 1, listed.digest, listed.der, proof)
+    told = record(second, RecordKind.REVOCATIONS, encode_revocations([note]))
+    assert not authority.admits(told)
+    trust.add_issuer(own.certificate.der)
+    assert authority.awaiting_ca() == [told]
+    assert authority.admits(told)
+    shown = replace(note, shown=listed.der + own.certificate.der)
+    told = record(second, RecordKind.REVOCATIONS, encode_revocations([shown]), 2)
+    fresh = replace(mesh, trust=TrustStore(mesh.trust.root.der))
+    assert MeshAuthority(fresh, NOW).admits(told), "it came along"
 
 
 # A mesh in which nobody knows everybody

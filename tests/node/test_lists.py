@@ -9,7 +9,8 @@ import pytest
 
 from gossip import Record, RecordKind
 from gossip.records import signed
-from meshd.node.authority import MeshAuthority
+from meshd.node.addresses import node_id
+from meshd.node.authority import MAX_HOLDERS, MeshAuthority
 from meshd.node.control import RevocationPiece, RevocationRequest
 from meshd.node.errors import LocalError
 from meshd.node.grants import Grants
@@ -25,7 +26,7 @@ from meshd.node.records import (
     encode_revocations,
 )
 from meshd.node.revocation import RevocationList, key_entry, make_list
-from tests.node.meshes import NOW, bytes_of, issuer_of, make_key
+from tests.node.meshes import NOW, bytes_of, issuer_of, make_key, make_mesh, raw
 from tests.node.test_renewer import second_issuer
 from tests.node.virtual import CONFIG, Host, Mesh
 
@@ -357,12 +358,79 @@ def test_records_of_who_is_no_issuer_or_that_are_wrong_are_not_admitted() -> Non
         replace(whole, authority=mesh.founder.trust.mesh_id),
     ):
         assert not authority.admits(record_of(alpha, [wrong]))
-    authority.forget(alpha.identity.id)
-    assert authority.admits(record_of(alpha, [whole]))
-    assert not authority.admits(record_of(alpha, [replace(whole, shown=None)]))
     record = record_of(alpha, [whole])
     assert not authority.admits(replace(record, body=b"", withdrawn=True))
     assert not authority.admits(replace(record, body=b"\x80"))
+
+
+def test_without_a_certificate_it_takes_the_word_of_the_ca_that_the_subject_holds_it() -> None:
+    mesh = Mesh()
+    alpha, beta, gamma = mesh.trio()
+    mesh.connect(alpha, beta, gamma)
+    authority, ca = gamma.node._authority, issuer_of(mesh.founder)
+    listed = list_of(mesh.founder, 5, [1 << 62])
+    mesh_id = mesh.founder.mesh.mesh_id
+    proof = ca.prove_holder(mesh_id, alpha.identity.id)
+    whole = ListNote(listed.authority, 5, listed.digest, listed.der, proof)
+    bare = replace(whole, shown=None)
+    authority.forget(alpha.identity.id)
+    for wrong in (
+        replace(whole, proof=b""),  # the list is public, and good
+        replace(whole, proof=bytes(64)),
+        replace(whole, proof=ca.prove_holder(bytes(16), alpha.identity.id)),
+        replace(whole, proof=ca.prove_holder(mesh_id, beta.identity.id)),
+        replace(bare, authority=mesh.founder.trust.mesh_id),
+        replace(bare, authority=bytes(16)),
+    ):
+        assert not authority.admits(record_of(alpha, [wrong]))
+    assert not authority.admits(record_of(alpha, [replace(whole, proof=b""), whole]))
+    assert not authority.admits(record_of(beta, [whole])), "it says who holds it"
+    assert authority.admits(record_of(alpha, [bare]))
+    assert authority.unknown() == [alpha.identity.id]
+    again = MeshAuthority(gamma.identity, NOW)
+    assert again.admits(record_of(alpha, [whole])), "after a restart, too"
+
+
+def test_who_copies_a_public_list_under_keys_of_its_own_finds_nobody_to_keep_them() -> None:
+    founder = make_mesh()
+    listed = list_of(founder, 5, [1 << 62])
+    proof = issuer_of(founder).prove_holder(founder.mesh.mesh_id, founder.id)
+    body = encode_revocations([ListNote(listed.authority, 5, listed.digest, listed.der, proof)])
+    authority = MeshAuthority(second_issuer(founder), NOW)
+    for number in range(200):
+        key = make_key(5000 + number)
+        copier = replace(founder, node_key=key)
+        public = raw(key)
+        told = signed(
+            MeshAuthority(copier, NOW), RecordKind.REVOCATIONS, public, node_id(public), 1, body
+        )
+        assert not authority.admits(told)
+    assert authority.unknown() == []
+    told = signed(
+        MeshAuthority(founder, NOW),
+        RecordKind.REVOCATIONS,
+        founder.certificate.public_key,
+        founder.id,
+        1,
+        body,
+    )
+    assert authority.admits(told)
+
+
+def test_a_ca_gives_its_word_for_few() -> None:
+    founder = make_mesh()
+    listed = list_of(founder, 5, [1 << 62])
+    authority = MeshAuthority(second_issuer(founder), NOW)
+    admitted = []
+    for number in range(MAX_HOLDERS + 2):
+        public = raw(make_key(5000 + number))
+        proof = issuer_of(founder).prove_holder(founder.mesh.mesh_id, node_id(public))
+        note = ListNote(listed.authority, 5, listed.digest, listed.der, proof)
+        copier = MeshAuthority(replace(founder, node_key=make_key(5000 + number)), NOW)
+        body = encode_revocations([note])
+        told = signed(copier, RecordKind.REVOCATIONS, public, node_id(public), 1, body)
+        admitted.append(authority.admits(told))
+    assert admitted == [True] * MAX_HOLDERS + [False] * 2
 
 
 def test_a_list_whose_ca_is_learnt_later_is_taken_then() -> None:
@@ -487,6 +555,8 @@ def test_what_an_issuer_publishes_fits_a_record_and_names_its_ca() -> None:
     assert record is not None
     (note,) = decode_revocations(record.body)
     assert (note.authority, note.number) == (mesh.founder.certificate.authority, 0)
+    beta.node._authority.forget(alpha.identity.id)
+    assert beta.node._authority.admits(record), "it has the CA's word"
     assert beta.node.credentials.lists.holders(note.authority) == ["alpha"]
     assert beta.node.gossip.record(beta.identity.id, RecordKind.REVOCATIONS) is None
     large = list_of(mesh.founder, 5, range(1 << 62, (1 << 62) + 50))
