@@ -6,8 +6,6 @@ record that comes before its certificate is kept aside, within bounds, until tha
 
 from __future__ import annotations
 
-from collections import OrderedDict
-
 from cryptography.exceptions import InvalidSignature
 
 from gossip import NodeId, Record, RecordKind
@@ -15,6 +13,7 @@ from meshd.node.addresses import lookup_key, node_id
 from meshd.node.certificates import Certificate, TrustError, load_public_key
 from meshd.node.errors import RemoteError
 from meshd.node.identity import Identity
+from meshd.node.pending import Pending
 from meshd.node.records import (
     ListNote,
     decode_chain,
@@ -42,7 +41,8 @@ class MeshAuthority:
             identity.id: (identity.certificate, identity.chain)
         }
         """Verified certificates and their chains."""
-        self._aside: OrderedDict[tuple[NodeId, int], Record] = OrderedDict()
+        self._teller = identity.id
+        self._aside = Pending(MAX_ASIDE)
         self._holders: dict[bytes, dict[NodeId, bool]] = {}
         """CA -> who proved to hold it; few, since only the root makes CAs."""
 
@@ -50,6 +50,10 @@ class MeshAuthority:
     def domain(self) -> bytes:
         """The mesh id."""
         return self._identity.mesh.mesh_id
+
+    def hear(self, node: NodeId) -> None:
+        """The records to judge come from `node` now: it has its share of the room to wait in."""
+        self._teller = node
 
     def sign(self, message: bytes) -> bytes:
         """Ed25519 by the node's key."""
@@ -193,33 +197,27 @@ class MeshAuthority:
         self.certificates.pop(node, None)
 
     def _set_aside(self, record: Record) -> None:
-        key = record.subject, record.kind
-        held = self._aside.get(key)
-        if held is None or record.supersedes(held):
-            self._aside[key] = record
-        while len(self._aside) > MAX_ASIDE:
-            self._aside.popitem(last=False)
+        self._aside.put(record, self._teller)
 
     def unknown(self) -> list[NodeId]:
-        """Subjects whose certificate is lacking: their records wait for it, the oldest first; or
-        they publish revocation lists, and may be issuers."""
+        """Subjects whose certificate is lacking, one of each teller in turn: their records wait for
+        it; or they hold a CA, and may be issuers."""
         names = self._identity.trust.names
-        waiting = (node for node, kind in self._aside if kind != RecordKind.DEPARTURE)
+        waiting = self._aside.subjects(lambda record: record.kind != RecordKind.DEPARTURE)
         holders = (node for found in self._holders.values() for node in found)
         proven = (node for node in holders if node not in self.certificates)
-        return [node for node in dict.fromkeys((*waiting, *proven)) if not names(node)]
+        return [node for node in dict.fromkeys((*proven, *waiting)) if not names(node)]
 
     def awaiting_ca(self) -> list[Record]:
         """Take the records that a CA which was not known may prove: departures of those it
         admitted, and its holder's lists."""
-        kinds = (RecordKind.DEPARTURE, RecordKind.REVOCATIONS)
-        keys = [key for key in self._aside if key[1] in kinds]
-        return [self._aside.pop(key) for key in keys]
+        return self._aside.take(
+            lambda record: record.kind in (RecordKind.DEPARTURE, RecordKind.REVOCATIONS)
+        )
 
     def waiting(self, subject: NodeId) -> list[Record]:
         """Take the records of `subject` that came before its certificate."""
-        keys = [key for key in self._aside if key[0] == subject]
-        return [self._aside.pop(key) for key in keys]
+        return self._aside.take(lambda record: record.subject == subject)
 
     def keys(self, record: Record) -> tuple[bytes, ...]:
         """The name and the addresses of a certificate that is trusted now; nothing is kept."""

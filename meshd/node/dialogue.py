@@ -58,6 +58,8 @@ class Dialogue:
         """What other parts do with messages of theirs; they may raise RemoteError."""
         self.farewell: Callable[[bytes], Control | None] = lambda leaf: None
         """What shows a node that its certificate was revoked."""
+        self.telling: Callable[[NodeId], None] = lambda node: None
+        """Who is told whose gossip is being taken in."""
         self.touched = False
         """Set when something is due at once; the node clears it."""
 
@@ -246,8 +248,10 @@ class Dialogue:
     def _act(self, peer: Peer, message: Control, path: Path, arrival: Arrival, now: float) -> None:
         match message:
             case control.Gossip(payload):
+                self.telling(peer.id)
                 with suppress(GossipError):  # counted in its own statistics
                     self._gossip.receive(payload, peer.id, now)
+                self.telling(self._state.identity.id)
             case control.Probe(nonce, _):
                 observed = arrival.source if arrival.via is None else None
                 self.send(peer, control.ProbeAck(nonce, observed), now, path)

@@ -92,6 +92,7 @@ class Membership:
         self.seeking.needs = self._needs
         self.seeking.refresh = self._inquiry.refresh
         self.leaving = Leaving(state, gossip, dialogue, handshakes)
+        dialogue.telling = authority.hear
         self._published: tuple[Endpoint, ...] | None = None
         self._allowance, self._allowed_at = PUBLISH_BURST, now
         self._routes: dict[NodeId, tuple[str, ...]] = {}

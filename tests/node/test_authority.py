@@ -98,6 +98,25 @@ def test_what_waits_is_bounded_and_the_oldest_goes(authority: MeshAuthority) -> 
     assert authority.waiting(BETA.id) == []
 
 
+def test_one_member_pushes_out_what_it_told_alone_and_holds_up_nobody(
+    authority: MeshAuthority,
+) -> None:
+    liar = NodeId(b"l" * 16)
+
+    def invent(first: int) -> None:
+        authority.hear(liar)
+        for number in range(first, first + 2 * MAX_ASIDE):
+            subject = NodeId(number.to_bytes(16, "big"))
+            authority.admits(Record(2, bytes(32), subject, 1, False, b"", b""))
+
+    invent(0)
+    authority.hear(ALPHA.id)
+    authority.admits(whereabouts(BETA))
+    assert authority.unknown()[1] == BETA.id, "one of each in turn"
+    invent(1000)
+    assert authority.waiting(BETA.id) == [whereabouts(BETA)]
+
+
 def test_certificates_of_others_or_out_of_time_are_not_admitted(authority: MeshAuthority) -> None:
     stranger = member(20, first=OTHERS)
     assert not authority.admits(certificate(stranger))

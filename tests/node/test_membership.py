@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from ipaddress import IPv4Address
 
-from gossip import RecordKind
+import pytest
+
+from gossip import NodeId, RecordKind
 from gossip.codec import encode
 from meshd.node.grants import Grants, parse_route
 from meshd.node.membership import (
@@ -358,3 +360,16 @@ def test_nothing_leaves_that_rests_on_a_sequence_or_counter_not_on_disk() -> Non
     mesh.connect(alpha, beta)
     assert mesh.kinds()[DATA]
     assert 0 < alpha.peer(beta).last_counter <= beta.disk.counter
+
+
+def test_what_comes_with_gossip_counts_as_told_by_who_sent_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    mesh = Mesh()
+    alpha, beta = mesh.pair()
+    dialogue, told = alpha.node._dialogue, list[NodeId]()
+    assert dialogue.telling == alpha.node._authority.hear
+    monkeypatch.setattr(dialogue, "telling", told.append)
+    mesh.run(5)
+    assert told
+    assert told == [beta.identity.id, alpha.identity.id] * (len(told) // 2)
