@@ -73,7 +73,7 @@ class Core:
         if len(self.outputs) >= self.config.max_outputs:
             self.counters.outputs_dropped += 1
             return
-        if news and len(self.news) and self.tells(to):
+        if news and self.news and self.tells(to):
             size = messages.body_size(body) + sum(map(len, items))
             limit = transmit_limit(self.config.retransmit_multiplier, self.nodes)
             slots = MAX_ITEMS - len(items)
@@ -104,14 +104,9 @@ class Core:
         """An answer for `to`, with a digest that both can compare."""
         peer = self.members.get(to)
         only_global = self.partial or (peer is not None and peer.partial)
-        return Ack(
-            nonce,
-            self.store.global_digest if only_global else self.store.digest,
-            self.vivaldi.coordinate,
-            partial=self.partial,
-            linked=to in self.links,
-            only_global=only_global,
-        )
+        digest = self.store.global_digest if only_global else self.store.digest
+        linked = to in self.links
+        return Ack(nonce, digest, self.vivaldi.coordinate, self.partial, linked, only_global)
 
     def concerns(self, record: Record) -> bool:
         """Whether `record` is for this node to keep: a partial one leaves most to others."""

@@ -85,6 +85,11 @@ class Peer:
         """Alive or suspect: probed, told news, counted."""
         return self.state in (MemberState.ALIVE, MemberState.SUSPECT)
 
+    @property
+    def is_alive(self) -> bool:
+        """Alive, and nothing held against it."""
+        return self.state is MemberState.ALIVE
+
     def snapshot(self) -> Member:
         """The value that callers see."""
         heard = None if self.heard_at == float("-inf") else self.heard_at

@@ -198,7 +198,8 @@ def body_size(body: Body) -> int:
 def encode(sequence: int, body: Body, items: Sequence[bytes] = ()) -> bytes:
     """A message; `items` as `items.encode_item` gives them."""
     kind, data = _encode_body(body)
-    return b"".join((_HEADER.pack(VERSION, kind, sequence), data, *items))
+    head = _HEADER.pack(VERSION, kind, sequence) + data
+    return b"".join((head, *items)) if items else head
 
 
 def decode(message: bytes) -> Envelope:
@@ -219,12 +220,12 @@ def decode(message: bytes) -> Envelope:
 
 def _encode_body(body: Body) -> tuple[int, bytes]:
     match body:
-        case Ping(nonce):
-            return 1, _NONCE.pack(nonce)
-        case Ack(nonce, digest, coordinate):
+        case Ping():
+            return 1, _NONCE.pack(body.nonce)
+        case Ack():
             flags = _PARTIAL * body.partial | _LINKED * body.linked
             flags |= _ONLY_GLOBAL * body.only_global
-            return 2, _ACK.pack(nonce, digest, flags) + coordinate.pack()
+            return 2, _ACK.pack(body.nonce, body.digest, flags) + body.coordinate.pack()
         case PingRequest(nonce, target):
             return 3, _PING_REQUEST.pack(nonce, target)
         case Nack(nonce):

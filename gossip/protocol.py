@@ -32,7 +32,7 @@ from gossip.healing import Healer
 from gossip.ids import KEY_SIZE, NODE_ID_SIZE, NodeId
 from gossip.intake import Intake
 from gossip.items import Item
-from gossip.members import Member, MemberState
+from gossip.members import Member, MemberState, Peer
 from gossip.messages import Envelope, Gossip, Records
 from gossip.own import OwnRecords
 from gossip.probing import Prober
@@ -131,8 +131,9 @@ class GossipProtocol:
             self._intake.apply(items, now, spread=not (compared and self._sync.joining))
             if compared:
                 self._sync.learned(core.store.changes - changes)
-        self._heard(sender, now)
-        self._healer.met(sender, envelope.sequence, now)
+        peer = self._heard(sender, now)
+        if peer is None or peer.sequence != envelope.sequence or not peer.is_alive:
+            self._healer.met(sender, envelope.sequence, now)
         self._switch.message(envelope.body, carried, sender, now)
         self._welcome_revived(now)
         self._views.review(now)
@@ -337,14 +338,17 @@ class GossipProtocol:
         except GossipError:
             return False
 
-    def _heard(self, sender: NodeId, now: float) -> None:
+    def _heard(self, sender: NodeId, now: float) -> Peer | None:
         self._core.guard.heard()
         peer = self._core.members.get(sender)
-        if peer is not None:
-            peer.heard_at = max(peer.heard_at, now)
-            self._intake.prove(peer, now)
-        else:
+        if peer is None:
             self._core.contacts.heard(sender, now)
+            return None
+        if now > peer.heard_at:
+            peer.heard_at = now
+        if peer.state is MemberState.DEAD:
+            self._intake.prove(peer, now)
+        return peer
 
     def _carried(self, envelope: Envelope, sender: NodeId, now: float) -> list[Record]:
         try:

@@ -56,10 +56,10 @@ class Switch:
     def message(self, body: Body, carried: Sequence[Record], sender: NodeId, now: float) -> None:
         """A message, whose items are verified: news is applied, and `carried` is for the part."""
         match body:
-            case Ping(nonce):
-                self._core.send(sender, self._core.ack(nonce, sender), news=True)
-            case Ack(nonce):
-                self._prober.on_ack(nonce, sender, now, body.coordinate)
+            case Ping():
+                self._core.send(sender, self._core.ack(body.nonce, sender), news=True)
+            case Ack():
+                self._prober.on_ack(body.nonce, sender, now, body.coordinate)
                 self._sync.on_digest(body, sender, now)
                 if self._core.in_parts or body.partial:
                     self._views.on_ack(body, sender, now)

@@ -86,6 +86,8 @@ class Geography:
         cosine = one.x * other.x + one.y * other.y + one.z * other.z
         arc = acos(cosine) if -1.0 < cosine < 1.0 else acos(copysign(1.0, cosine))
         delay = (arc * _ARC_S + (one.height_s + other.height_s)) * self._scale
+        if not self._detours:
+            return delay
         chance = pair_bits(one.number, other.number)
         if chance & 0xFFFF < self._detours:
             low, high = DETOUR
