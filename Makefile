@@ -11,8 +11,8 @@ TEST_TOOLS := $(DEMO_TOOLS) ethtool=ethtool iperf3=iperf3 openssl=openssl \
 BENCH_TOOLS := $(TEST_TOOLS) gcc=gcc wg=wireguard-tools wireguard-go=wireguard-go \
 	serf=serf setpriv=util-linux
 # Seconds before a hanging test run is stopped, so that a build never waits for ever.
-UNIT_LIMIT := 240
-E2E_LIMIT := 300
+UNIT_LIMIT := 420
+E2E_LIMIT := 420
 
 .PHONY: help demo test lint unit e2e simulate bench fuzz format install clean
 .PHONY: ready-demo ready-test ready-bench
@@ -33,7 +33,7 @@ lint: ready-test ## style, types, layers
 	$(BIN)/lint-imports
 
 unit: ready-test ## unit and property tests, and the seeded simulation: no root needed
-	timeout $(UNIT_LIMIT) $(BIN)/pytest -q -m "not e2e"
+	timeout $(UNIT_LIMIT) $(BIN)/pytest -q -m "not e2e" -n auto --maxprocesses 4
 
 e2e: ready-test ## real daemons, TUN devices and NAT in network namespaces (root)
 	@.ci/prepare root e2e
