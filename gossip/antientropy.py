@@ -3,7 +3,8 @@
 Every ACK carries a digest of all records. When it differs from ours, and our own news has been
 told, we send the hashes of our buckets; the exchange that follows is drawn in `messages`. Idle
 cost is 8 bytes per ACK, whatever the number of records. All answers are bounded by `sync_burst`
-messages each and `sync_rate` messages per second in all; what did not fit shows in the next digest.
+messages each and `sync_rate` messages per second in all, a quarter of that to one node; what did
+not fit shows in the next digest.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from gossip.core import Core
 from gossip.ids import NodeId
 from gossip.items import MAX_ITEMS, encode_item
 from gossip.messages import BUCKETS, Ack, Buckets, Entries, Entry, Ping, Records, Want
+from gossip.quota import Quota
 from gossip.records import Record, RecordKind
 from gossip.store import bucket_range
 from gossip.timers import Timer
@@ -26,6 +28,10 @@ SETTLED_AFTER: Final = 6
 JOINED_AFTER: Final = 3
 """The same, before a joiner takes its view to be whole: where many join at once, two may well agree
 because both lack the same record."""
+
+PEER_SHARE: Final = 4
+"""One node gets one in so many of the messages that answer comparisons, for long; half a second's
+at once, since a joiner lacks everything."""
 
 JOINING_PERIODS: Final = 15
 """Probe periods after which a joiner that agreed with nobody compares no more than others do."""
@@ -46,6 +52,8 @@ class Synchroniser:
         """Whose digests those were: one node alone could say what it likes."""
         self._tokens = float(core.config.sync_rate)
         self._tokens_at = now
+        rate = core.config.sync_rate
+        self._quota = Quota(max(1.0, rate / 2), rate / PEER_SHARE, core.config.max_members)
         self.joining = False
         """Until what we hold agreed with some others, comparisons are frequent."""
         self._joining_until = now
@@ -106,7 +114,7 @@ class Synchroniser:
         if self._core.partial and not only_global:
             self._show(sender)
             return
-        if not self._has_token(now):
+        if not self._has_token(sender, now):
             return
         ours = store.hashes(only_global)
         differing = [i for i in range(BUCKETS) if ours[i] != buckets.hashes[i]]
@@ -115,20 +123,24 @@ class Synchroniser:
         turn = self._core.rng.randrange(len(differing))
         budget = self._core.config.sync_burst
         lacking: list[Record] = []
+        size = 0
         for bucket in differing[turn:] + differing[:turn]:
-            held = store.offered(*bucket_range(bucket, bucket), only_global)
+            held = list(store.offered(*bucket_range(bucket, bucket), only_global))
             if buckets.hashes[bucket]:
                 budget -= self._list(bucket, held, only_global, sender, budget, now)
             else:
                 lacking += held
+                size += sum(record.size for record in held)
             if budget <= 0:
                 return
+            if size >= budget * self._core.config.packet_size:
+                break  # more than may be sent: the rest shows in the next digest
         self._push(lacking, sender, budget, now)
 
     def on_entries(self, listing: Entries, sender: NodeId, now: float) -> None:
         """Ask for what we lack of a listing, and send what it lacks."""
         core = self._core
-        if (core.partial and not listing.only_global) or not self._has_token(now):
+        if (core.partial and not listing.only_global) or not self._has_token(sender, now):
             return
         listed = {(entry.subject, entry.kind): entry for entry in listing.entries}
         wanted: list[tuple[int, NodeId]] = []
@@ -142,11 +154,15 @@ class Synchroniser:
             elif entry.rank > core.store.rank(held):
                 wanted.append((entry.kind, entry.subject))
         newer: list[Record] = []
+        size = 0
         for record in core.store.offered(listing.low, listing.high, listing.only_global):
             other = listed.get((record.subject, record.kind))
             if other is None or core.store.rank(record) > other.rank:
                 newer.append(record)
-        if wanted and self._take_token(now):
+                size += record.size
+            if size >= core.config.sync_burst * core.config.packet_size:
+                break
+        if wanted and self._take_token(sender, now):
             room = (core.config.packet_size - messages.HEADER_SIZE) // messages.KEY_SIZE
             core.send(sender, Want(tuple(wanted[:room])))
         self._push(newer, sender, core.config.sync_burst, now)
@@ -208,7 +224,7 @@ class Synchroniser:
                 pages.append([])
             pages[-1] += entries
         for sent, page in enumerate(pages):
-            if sent == budget or not self._take_token(now):
+            if sent == budget or not self._take_token(to, now):
                 return budget
             is_last = sent == len(pages) - 1
             high = last if is_last else bytes(page[-1].subject)
@@ -223,13 +239,13 @@ class Synchroniser:
         sent, items, size = 0, list[bytes](), 0
         for item in self._items(held):
             if size + len(item) > room or len(items) == MAX_ITEMS:
-                if sent == budget or not self._take_token(now):
+                if sent == budget or not self._take_token(to, now):
                     return budget
                 core.send(to, Records(), items)
                 sent, items, size = sent + 1, [], 0
             items.append(item)
             size += len(item)
-        if items and sent < budget and self._take_token(now):
+        if items and sent < budget and self._take_token(to, now):
             core.send(to, Records(), items)
             sent += 1
         return sent
@@ -246,16 +262,17 @@ class Synchroniser:
         sequence, void, tag = self._core.store.rank(record)
         return Entry(record.kind, record.subject, sequence, tag, void)
 
-    def _has_token(self, now: float) -> bool:
-        """Whether anything may be answered now; if not, looking for what would cost time."""
+    def _has_token(self, node: NodeId, now: float) -> bool:
+        """Whether `node` may be answered now; if not, looking for what would cost time."""
         rate = self._core.config.sync_rate
         self._tokens = min(rate, self._tokens + (now - self._tokens_at) * rate)
         self._tokens_at = now
-        return self._tokens >= 1
+        return self._tokens >= 1 and self._quota.left(node, now) >= 1
 
-    def _take_token(self, now: float) -> bool:
-        if not self._has_token(now):
+    def _take_token(self, node: NodeId, now: float) -> bool:
+        if not self._has_token(node, now):
             return False
+        self._quota.take(node, now)
         self._tokens -= 1
         return True
 

@@ -106,7 +106,7 @@ class GossipConfig:
     sync_burst: int = 48
     """The most messages in answer to one message."""
     sync_rate: float = 200.0
-    """Messages per second, over all peers, in answer to comparisons."""
+    """Messages per second, over all peers, in answer to comparisons; a quarter of it to one."""
 
     # Joining and healing
     join_seeds: int = 3

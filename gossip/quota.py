@@ -14,10 +14,15 @@ class Quota:
         self._limit = limit
         self._buckets: dict[NodeId, tuple[float, float]] = {}
 
+    def left(self, node: NodeId, now: float) -> float:
+        """How many `node` may have now."""
+        tokens, at = self._buckets.get(node, (self._burst, now))
+        return min(self._burst, tokens + (now - at) * self._rate)
+
     def take(self, node: NodeId, now: float) -> bool:
         """Whether `node` may have one more."""
-        tokens, at = self._buckets.pop(node, (self._burst, now))
-        tokens = min(self._burst, tokens + (now - at) * self._rate)
+        tokens = self.left(node, now)
+        self._buckets.pop(node, None)
         allowed = tokens >= 1
         if len(self._buckets) >= self._limit:
             del self._buckets[next(iter(self._buckets))]

@@ -123,6 +123,11 @@ class Record:
         return Statement(self.flags, len(self.body), _hash(self.body), self.signature)
 
     @property
+    def size(self) -> int:
+        """Bytes of the encoded record."""
+        return OVERHEAD + len(self.body)
+
+    @property
     def flags(self) -> int:
         """The flags byte."""
         return _WITHDRAWN if self.withdrawn else 0

@@ -194,18 +194,15 @@ class RecordStore:
         """The digest's parts; 0 where nothing is held."""
         return tuple(self._global_hashes if only_global else self._hashes)
 
-    def offered(self, low: bytes, high: bytes, only_global: bool = False) -> list[Record]:
+    def offered(self, low: bytes, high: bytes, only_global: bool = False) -> Iterator[Record]:
         """What is offered of subjects from `low` to `high`, by subject, then kind."""
-        subjects: list[NodeId] = []
         for bucket in range(_bucket(low), _bucket(high) + 1):
-            subjects += [node for node in self._subjects[bucket] if low <= node <= high]
-        return [
-            record
-            for subject in sorted(subjects)
-            for record in self.of(subject)
-            if not (only_global and record.kind in LOCAL_KINDS)
-            and not (subject in self._hidden and record.kind not in LASTING_KINDS)
-        ]
+            for subject in sorted(node for node in self._subjects[bucket] if low <= node <= high):
+                for record in self.of(subject):
+                    if only_global and record.kind in LOCAL_KINDS:
+                        continue
+                    if subject not in self._hidden or record.kind in LASTING_KINDS:
+                        yield record
 
     def _fleeting(self, subject: NodeId) -> list[Record]:
         """What is hidden, and forgotten, with the subject."""

@@ -7,9 +7,16 @@ from random import Random
 import pytest
 
 from gossip import messages
-from gossip.antientropy import JOINED_AFTER, JOINING_PERIODS, SETTLED_AFTER, Synchroniser
+from gossip.antientropy import (
+    JOINED_AFTER,
+    JOINING_PERIODS,
+    PEER_SHARE,
+    SETTLED_AFTER,
+    Synchroniser,
+)
 from gossip.config import GossipConfig
 from gossip.core import Core
+from gossip.ids import NodeId
 from gossip.items import RecordItem
 from gossip.members import MemberState, Peer
 from gossip.messages import BUCKETS, Ack, Buckets, Entries, Want
@@ -119,14 +126,50 @@ def test_answers_are_bounded_in_number_and_rate() -> None:
     assert 0 < len(sent(core)) <= core.config.sync_burst
     for _ in range(50):
         part.on_buckets(asking, id_of(key_of("x")), 0.0)
+    assert len(sent(core)) <= core.config.sync_rate / 2
+
+
+def test_one_node_takes_no_more_than_its_share() -> None:
+    core = holding("y", [record_of(name, body=bytes(170)) for name in range(2000)])
+    part = Synchroniser(core, 0.0)
+    asking, greedy, other = Buckets((0,) * BUCKETS), id_of(key_of("x")), id_of(key_of("z"))
+    for tenth in range(100):
+        for _ in range(10):
+            part.on_buckets(asking, greedy, tenth / 10)
+            part.on_entries(Entries(bytes(16), b"\xff" * 16, ()), greedy, tenth / 10)
+    share = core.config.sync_rate / PEER_SHARE
+    assert 11 * share <= len(sent(core)) <= 12 * share
+    core.outputs.clear()
+    part.on_buckets(asking, other, 10.0)
+    assert len(sent(core)) == core.config.sync_burst
+    for number in range(20):
+        part.on_buckets(asking, id_of(key_of(number)), 10.0)
     assert len(sent(core)) <= core.config.sync_rate
+
+
+def test_no_more_is_gathered_than_may_be_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    core = holding("y", [record_of(name, body=bytes(170)) for name in range(4000)])
+    part, read = Synchroniser(core, 0.0), list[int]()
+    of = core.store.of
+
+    def counted(subject: NodeId) -> list[Record]:
+        read.append(1)
+        return of(subject)
+
+    monkeypatch.setattr(core.store, "of", counted)
+    part.on_buckets(Buckets((0,) * BUCKETS), id_of(key_of("x")), 0.0)
+    assert 0 < len(read) < 400
+    read.clear()
+    part.on_entries(Entries(bytes(16), b"\xff" * 16, ()), id_of(key_of("z")), 0.0)
+    assert 0 < len(read) < 400
+    assert len(sent(core)) == 2 * core.config.sync_burst
 
 
 def test_what_may_not_be_answered_is_not_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     core = holding("y", [record_of(name) for name in range(50)])
     part = Synchroniser(core, 0.0)
     asking, other = Buckets((0,) * BUCKETS), id_of(key_of("x"))
-    while part._has_token(0.0):
+    while part._has_token(other, 0.0):
         part.on_buckets(asking, other, 0.0)
     monkeypatch.delattr(core.store, "_subjects")
     part.on_buckets(asking, other, 0.0)

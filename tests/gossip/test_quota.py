@@ -15,6 +15,16 @@ def test_a_burst_is_served_and_then_the_rate() -> None:
     assert [quota.take(A, 2.0) for _ in range(2)] == [True, False]
 
 
+def test_what_is_left_can_be_asked_without_taking_it() -> None:
+    quota = Quota(2, 0.5, 10)
+    assert quota.left(A, 0.0) == 2
+    quota.take(A, 0.0)
+    assert quota.left(A, 0.0) == 1
+    assert quota.left(A, 1.0) == 1.5
+    assert quota.left(A, 9.0) == 2
+    assert quota._buckets[A] == (1, 0.0)
+
+
 def test_nobody_pays_for_another() -> None:
     quota = Quota(1, 1.0, 10)
     assert quota.take(A, 0.0)
