@@ -2,6 +2,10 @@
 
 A prefix counts only where the authority grants it to its origin, so the choice runs: longest
 prefix, authorised, path cost, and a tie-break (the lower node id) that all nodes share.
+
+It keeps no memory of earlier choices, and is for users of this library, the simulator among them.
+meshd has a table of its own on its packet path (`meshd.node.state.OverlayTable`), by the same
+rules; there, who carries packets goes on until another way is clearly better.
 """
 
 from __future__ import annotations

@@ -58,6 +58,8 @@ class Dialogue:
         """What other parts do with messages of theirs; they may raise RemoteError."""
         self.farewell: Callable[[bytes], Control | None] = lambda leaf: None
         """What shows a node that its certificate was revoked."""
+        self.ways_changed: Callable[[], None] = lambda: None
+        """Who chooses among ways to a prefix."""
         self.telling: Callable[[NodeId], None] = lambda node: None
         """Who is told whose gossip is being taken in."""
         self.touched = False
@@ -121,6 +123,7 @@ class Dialogue:
         if not peer.paths.changed:
             return
         peer.paths.changed = False
+        self.ways_changed()
         path = peer.path
         for other in self._state.peers.values():
             for relayed in other.paths:

@@ -51,6 +51,8 @@ from meshd.node.seeking import Seeking
 from meshd.node.state import NodeState, OverlayTable
 from meshd.node.wire import Endpoint
 
+CHOOSE_INTERVAL = 5.0
+"""Seconds between two looks at who is the quickest to offer a prefix."""
 PUBLISH_INTERVAL, PUBLISH_BURST = 5.0, 3.0
 """Seconds between two node records of ours in the long run, and how many may come at once: what a
 node learns of itself right after its start is what lets others reach it."""
@@ -93,6 +95,8 @@ class Membership:
         self.seeking.refresh = self._inquiry.refresh
         self.leaving = Leaving(state, gossip, dialogue, handshakes)
         dialogue.telling = authority.hear
+        dialogue.ways_changed = table.choose
+        self._choose_at = now
         self._published: tuple[Endpoint, ...] | None = None
         self._allowance, self._allowed_at = PUBLISH_BURST, now
         self._routes: dict[NodeId, tuple[str, ...]] = {}
@@ -128,6 +132,9 @@ class Membership:
         self.leaving.run(now)
         self.seeking.seek(now)
         self._inquiry.run(now)
+        if now >= self._choose_at:  # round trips change by and by
+            self._choose_at = now + CHOOSE_INTERVAL
+            self._table.choose()
         if self.seeking.expire(now):
             self.rebuild()
 

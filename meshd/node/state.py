@@ -12,6 +12,7 @@ from gossip import GossipConfig, NodeId
 from meshd.node.holding import Lost
 from meshd.node.identity import Identity
 from meshd.node.outputs import Output
+from meshd.node.paths import PathKind
 from meshd.node.peer import Key, Peer
 from meshd.node.reassembly import ByteBudget
 from meshd.node.session import Session
@@ -19,6 +20,10 @@ from meshd.node.wire import Endpoint
 
 MAX_RESOLVED = 4096
 """Destinations whose route is remembered."""
+
+QUICKER, QUICKER_BY = 0.67, 0.010
+"""Another node takes a prefix over when its round trip is at most this part of the carrier's, and
+so many seconds less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,52 +104,96 @@ class NodeState:
         )
 
 
+_Prefix = tuple[int, int, int]
+"""IP version, host bits, network as an integer without those."""
+
+
 class OverlayTable:
-    """Overlay destination -> peer: addresses of certificates first, then the longest prefix."""
+    """Overlay destination -> peer: addresses of certificates first, then the longest prefix.
+
+    Where several nodes offer one prefix, the one with the best way to it carries its packets:
+    direct, relayed, none yet, taken to be dead; of those the lowest id. Whoever carries them goes
+    on until another one is of a better class, or, where both ways are direct, clearly quicker: so
+    nothing flaps, and packets of one connection keep to one way.
+    """
 
     def __init__(self) -> None:
         self._hosts: dict[Key, Peer] = {}
-        self._routes: list[tuple[int, int, int, Peer]] = []
+        self._offers: dict[_Prefix, list[Peer]] = {}
+        """The longest prefix first; the lowest id first."""
+        self._carriers: dict[_Prefix, Peer] = {}
         self._resolved: dict[Key, Peer | None] = {}
 
     def rebuild(self, peers: Iterator[Peer], routes: list[tuple[str, Peer]]) -> None:
-        """Replace everything. Where two certificates hold one address, or two nodes offer one
-        prefix, the lower id wins, so that all nodes agree; but who is taken to be dead carries
-        packets to a prefix only where no other offers it."""
+        """Replace everything but who carries what. Where two certificates hold one address, the
+        lower id wins, so that all nodes agree."""
         self._hosts = {}
         for peer in sorted(peers, key=lambda peer: peer.id, reverse=True):
             self._hosts.update(dict.fromkeys(peer.keys4, peer))
             self._hosts.update(dict.fromkeys(peer.keys6, peer))
-        self._routes = []
-        for prefix, peer in routes:
-            network = ip_network(prefix)
-            shift = network.max_prefixlen - network.prefixlen
-            bits = int(network.network_address) >> shift
-            self._routes.append((network.version, shift, bits, peer))
-        self._routes.sort(key=lambda r: (r[1], r[3].state == "dead", r[3].id))
+        parsed = [(_parse(prefix), peer) for prefix, peer in routes]
+        self._offers = {}
+        for prefix, peer in sorted(parsed, key=lambda offer: (offer[0][1], offer[1].id)):
+            self._offers.setdefault(prefix, []).append(peer)
         self._resolved = {}
+        self.choose()
+
+    def choose(self) -> None:
+        """Who carries packets to each prefix: call it when ways have changed."""
+        before, self._carriers = self._carriers, {}
+        for prefix, offers in self._offers.items():
+            known = before.get(prefix)
+            same = [peer for peer in offers if known is not None and peer.id == known.id]
+            best = same[0] if same else min(offers, key=_class)
+            for peer in offers:
+                best = peer if _is_better(peer, best) else best
+            self._carriers[prefix] = best
+        if self._carriers != before:
+            self._resolved = {}
 
     def carrier(self, prefix: str) -> Peer | None:
         """Who carries packets to `prefix` where no longer prefix matches."""
-        network = ip_network(prefix)
-        shift = network.max_prefixlen - network.prefixlen
-        bits = int(network.network_address) >> shift
-        chosen = [r[3] for r in self._routes if r[:3] == (network.version, shift, bits)]
-        return chosen[0] if chosen else None
+        return self._carriers.get(_parse(prefix))
 
     def find(self, key: Key) -> Peer | None:
         """The peer that carries packets to `key`."""
         peer = self._hosts.get(key)
-        if peer is not None or not self._routes:
+        if peer is not None or not self._carriers:
             return peer
         if key in self._resolved:
             return self._resolved[key]
         version, value = (4, key) if isinstance(key, int) else (6, key[0] << 64 | key[1])
-        for family, shift, bits, origin in self._routes:
+        for (family, shift, bits), carrier in self._carriers.items():
             if family == version and value >> shift == bits:
-                peer = origin
+                peer = carrier
                 break
         if len(self._resolved) >= MAX_RESOLVED:
             self._resolved.clear()
         self._resolved[key] = peer
         return peer
+
+
+def _parse(prefix: str) -> _Prefix:
+    network = ip_network(prefix)
+    shift = network.max_prefixlen - network.prefixlen
+    return network.version, shift, int(network.network_address) >> shift
+
+
+def _class(peer: Peer) -> int:
+    """How good the way to it is, 0 best."""
+    if peer.state == "dead":
+        return 3
+    if peer.path is None:
+        return 2
+    return 0 if peer.path.kind is PathKind.DIRECT else 1
+
+
+def _is_better(new: Peer, old: Peer) -> bool:
+    """Whether `new` is to carry what `old` carries."""
+    if _class(new) != _class(old) or _class(new) != 0:
+        return _class(new) < _class(old)
+    before = old.path.srtt if old.path is not None else None
+    after = new.path.srtt if new.path is not None else None
+    if before is None or after is None:
+        return False
+    return after <= QUICKER * before and after <= before - QUICKER_BY

@@ -11,6 +11,7 @@ from gossip import NodeId, RecordKind
 from gossip.codec import encode
 from meshd.node.grants import Grants, parse_route
 from meshd.node.membership import (
+    CHOOSE_INTERVAL,
     MAX_REFLEXIVE_TOLD,
     PUBLISH_BURST,
     PUBLISH_INTERVAL,
@@ -194,7 +195,7 @@ def test_routes_go_with_who_leaves_and_come_back_with_it() -> None:
     assert alpha.node.route(IPv4Address("10.1.2.3"))[0] is alpha.peer(beta)
 
 
-def test_of_two_that_offer_one_prefix_the_other_carries_it_while_the_first_is_dead() -> None:
+def test_of_two_that_offer_one_prefix_the_other_carries_it_once_the_first_is_dead() -> None:
     mesh = Mesh()
     alpha = mesh.alpha()
     routers = [mesh.host(name, grants=ROUTER, config=ROUTES) for name in ("beta", "gamma")]
@@ -206,7 +207,25 @@ def test_of_two_that_offer_one_prefix_the_other_carries_it_while_the_first_is_de
     first.kill()
     mesh.until(lambda: alpha.node.route(address)[0] is alpha.peer(second), within=60)
     first.start()
+    mesh.until(lambda: alpha.peer(first).path is not None, within=60)
+    mesh.run(2 * CHOOSE_INTERVAL)
+    assert alpha.node.route(address)[0] is alpha.peer(second), "no quicker, so nothing moves"
+    second.kill()
     mesh.until(lambda: alpha.node.route(address)[0] is alpha.peer(first), within=60)
+
+
+def test_a_node_that_has_become_quicker_takes_a_prefix_over_within_seconds() -> None:
+    mesh = Mesh()
+    alpha = mesh.alpha()
+    routers = [mesh.host(name, grants=ROUTER, config=ROUTES) for name in ("beta", "gamma")]
+    mesh.connect(alpha, *routers)
+    mesh.run(2)
+    address = IPv4Address("10.1.2.3")
+    carrier = alpha.node.route(address)[0]
+    assert carrier is not None
+    assert carrier.path is not None
+    carrier.path.srtt = 1.0  # until the next probe
+    mesh.until(lambda: alpha.node.route(address)[0] is not carrier, within=2 * CHOOSE_INTERVAL)
 
 
 def test_routes_that_were_known_come_back_with_the_first_sign_of_life() -> None:

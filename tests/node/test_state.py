@@ -6,6 +6,7 @@ from random import Random
 import pytest
 
 from gossip import NodeId
+from meshd.node.paths import Path, PathKind
 from meshd.node.peer import Key, Peer
 from meshd.node.session import Session
 from meshd.node.state import MAX_RESOLVED, OverlayTable
@@ -121,6 +122,70 @@ def test_a_prefix_of_a_dead_node_is_anothers_while_there_is_one() -> None:
     assert table(*both).carrier("10.0.0.0/8") is two
     assert table(both[0]).find(key4("10.0.0.1")) is one
     assert table(*both, ("10.1.0.0/16", one)).find(key4("10.1.0.1")) is one
+
+
+def way(peer: Peer, kind: PathKind = PathKind.DIRECT, srtt: float | None = None) -> Peer:
+    """Gives `peer` a path."""
+    peer.paths.current = Path(kind, ("192.0.2.1", 1), valid=True, srtt=srtt)
+    return peer
+
+
+def contested(*peers: Peer) -> OverlayTable:
+    return table(*(("10.0.0.0/8", peer) for peer in peers))
+
+
+def test_of_those_who_offer_a_prefix_the_best_way_carries_it() -> None:
+    dead, none, relayed, direct = (bare(NodeId(letter * 16)) for letter in (b"a", b"b", b"c", b"d"))
+    way(dead).state = "dead"
+    way(relayed, PathKind.RELAY, 0.001)
+    way(direct, srtt=0.2)
+    ranked = [direct, relayed, none, dead]
+    for order in permutations(ranked):
+        assert contested(*order).carrier("10.0.0.0/8") is direct
+    for first, winner in enumerate(ranked):
+        assert contested(*reversed(ranked[first:])).carrier("10.0.0.0/8") is winner
+
+
+def test_whoever_carries_a_prefix_goes_on_until_its_way_is_worse() -> None:
+    one, two = bare(ALPHA), way(bare(BETA), srtt=0.05)
+    made = contested(one, two)
+    assert made.find(key4("10.0.0.1")) is two
+    way(one, srtt=0.04)
+    made.choose()
+    assert made.find(key4("10.0.0.1")) is two
+    made.rebuild(iter(()), [("10.0.0.0/8", one), ("10.0.0.0/8", two)])
+    assert made.carrier("10.0.0.0/8") is two
+    two.paths.current = None
+    made.choose()
+    assert made.find(key4("10.0.0.1")) is one
+    way(two, srtt=0.04)
+    made.choose()
+    assert made.find(key4("10.0.0.1")) is one
+    made.rebuild(iter(()), [("10.0.0.0/8", two)])
+    assert made.find(key4("10.0.0.1")) is two
+
+
+@pytest.mark.parametrize(
+    ("kind", "before", "after", "moves"),
+    [
+        (PathKind.DIRECT, 0.100, 0.067, True),
+        (PathKind.DIRECT, 0.100, 0.068, False),
+        (PathKind.DIRECT, 0.020, 0.0105, False),
+        (PathKind.DIRECT, 0.020, 0.0099, True),
+        (PathKind.DIRECT, 0.100, None, False),
+        (PathKind.DIRECT, None, 0.001, False),
+        (PathKind.RELAY, 0.100, 0.001, False),
+    ],
+)
+def test_a_clearly_quicker_direct_way_takes_a_prefix_over(
+    kind: PathKind, before: float | None, after: float | None, moves: bool
+) -> None:
+    one, two = way(bare(ALPHA), kind, before), way(bare(BETA), kind, before)
+    made = contested(one, two)
+    assert made.find(key4("10.0.0.1")) is one
+    way(two, kind, after)
+    made.choose()
+    assert made.find(key4("10.0.0.1")) is (two if moves else one)
 
 
 def test_rebuilding_forgets_what_was_resolved() -> None:
