@@ -125,6 +125,8 @@ class MeshAuthority:
         if certificate.node != record.subject:
             return False
         trust.departed.add(certificate)
+        if not trust.departed.covers(certificate):
+            return False  # no room: it comes again when there is some
         known = self.certificates.get(record.subject)
         if known is not None and trust.departed.covers(known[0]):
             del self.certificates[record.subject]

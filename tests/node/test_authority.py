@@ -117,6 +117,19 @@ def test_one_member_pushes_out_what_it_told_alone_and_holds_up_nobody(
     assert authority.waiting(BETA.id) == [whereabouts(BETA)]
 
 
+def test_a_departure_is_kept_where_there_is_room_to_remember_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    mesh = make_mesh()
+    full = MeshAuthority(mesh, NOW)
+    leavers = [member(seed, None, mesh) for seed in (3, 4)]
+    first, second = (record(node, RecordKind.DEPARTURE, _body(node)) for node in leavers)
+    monkeypatch.setattr("meshd.node.departed.MAX_DEPARTED", 1)
+    assert [full.admits(told) for told in (first, second, first)] == [True, False, True]
+    mesh.trust.departed.expire(NOW + 10 * 365 * 86_400)
+    assert full.admits(second)
+
+
 def test_certificates_of_others_or_out_of_time_are_not_admitted(authority: MeshAuthority) -> None:
     stranger = member(20, first=OTHERS)
     assert not authority.admits(certificate(stranger))
