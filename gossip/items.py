@@ -23,6 +23,7 @@ record's signature covers can be made from the item alone. The lower of the two 
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -179,3 +180,19 @@ def _decode_equivocation(data: bytes) -> Equivocation:
 
 def _words(statement: Statement) -> tuple[int, int, bytes]:
     return statement.flags, statement.size, statement.body_hash
+
+
+def paged(items: Iterable[bytes], room: int, limit: int) -> list[list[bytes]]:
+    """Encoded items by message: as many to each as fit into `room` bytes, in at most `limit`
+    messages; the rest is left out."""
+    pages: list[list[bytes]] = []
+    left = 0
+    for item in items:
+        if len(item) > left or len(pages[-1]) == MAX_ITEMS:
+            if len(pages) == limit:
+                break
+            pages.append([])
+            left = room
+        pages[-1].append(item)
+        left -= len(item)
+    return pages

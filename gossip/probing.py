@@ -30,6 +30,9 @@ NACK_AT: Final = 0.8
 MAX_CHECKS: Final = 64
 """Probes outside the round robin at a time."""
 
+MAX_FOR_ONE: Final = 16
+"""Of the probes made for others at a time, those for one requester."""
+
 
 @dataclass(slots=True)
 class _Probe:
@@ -160,7 +163,8 @@ class Prober:
         if peer is None and core.contacts.table.get(target) is None:
             core.send(requester, Nack(nonce))
             return
-        if len(self._relayed) >= core.config.max_relayed_probes:
+        for_it = sum(relayed.requester == requester for relayed in self._relayed.values())
+        if len(self._relayed) >= core.config.max_relayed_probes or for_it >= MAX_FOR_ONE:
             core.counters.refuse("relayed-probes-full")
             return
         own = self._new_nonce()

@@ -18,7 +18,7 @@ from gossip.core import Core
 from gossip.directory import Bundle, keys_of
 from gossip.events import LookupDone
 from gossip.ids import NODE_ID_SIZE, NodeId
-from gossip.items import MAX_ITEMS
+from gossip.items import paged
 from gossip.lookup import Lookup, RoundTrip
 from gossip.queries import MAX_PAGES, MAX_PARTS, STORE_SIZE, Find, Found, Store
 from gossip.quota import Quota
@@ -42,6 +42,9 @@ QUERY_BURST: Final = 64
 
 QUERY_RATE: Final = 16.0
 """...and per second after that; the rest is dropped."""
+
+PUBLISH_AGAIN: Final = 8
+"""Probe periods until a publication that found nobody is repeated."""
 
 PUBLISH_PAUSE: Final = 5.0
 """Seconds from a change of the own records to their publication: changes come in groups."""
@@ -82,6 +85,8 @@ class Resolver:
         self._nonce = core.rng.getrandbits(32)
         self._own_keys: tuple[bytes, ...] = ()
         self._unpublished: list[bytes] = []
+        self._missed = False
+        """Whether one of the keys found nobody to keep it."""
         self._answers = RoundTrip()
         self._quota = Quota(QUERY_BURST, QUERY_RATE, config.max_members)
         self._refreshes = 0
@@ -203,11 +208,12 @@ class Resolver:
             self._unpublished.clear()
         elif not self._unpublished:
             self._unpublished = [core.identity, *self._own_keys]
+            self._missed = False
         if self._unpublished:
             self._start(_Purpose.PUBLISH, self._unpublished.pop(0), 2, now)
         pause = core.config.republish_interval * core.rng.uniform(0.75, 1)
-        if self._unpublished:
-            pause = core.config.probe_period
+        if self._unpublished or self._missed:
+            pause = core.config.probe_period * (1 if self._unpublished else PUBLISH_AGAIN)
         core.timers.schedule(Timer.REPUBLISH, now + pause)
 
     def on_refresh_timer(self, seeds: Sequence[NodeId], now: float) -> None:
@@ -274,6 +280,7 @@ class Resolver:
                 core.counters.refuse("lookups-full")
             if purpose is _Purpose.FIND:
                 self._end_without(target)
+            self._missed = self._missed or purpose is _Purpose.PUBLISH
             return
         self._last_run += 1
         lookup = Lookup(
@@ -299,12 +306,12 @@ class Resolver:
             run.nonces.append(self._nonce)
             core.send(node, Find(self._nonce, run.lookup.target, run.pages), items)
         if run.lookup.done(now):
-            self._finish(number)
+            self._finish(number, now)
         else:
             due = run.lookup.next_check(self._timeout())
             core.timers.schedule(Timer.LOOKUP, due, number)
 
-    def _finish(self, number: int) -> None:
+    def _finish(self, number: int, now: float) -> None:
         core, run = self._core, self._runs.pop(number)
         core.timers.cancel(Timer.LOOKUP, number)
         for nonce in run.nonces:
@@ -318,6 +325,11 @@ class Resolver:
             if held is not None:
                 for record in closest:
                     self._store(record.subject, run.lookup.target, held, cached=False)
+            if not closest:
+                self._missed = True
+                if not self._unpublished:
+                    again = now + PUBLISH_AGAIN * core.config.probe_period
+                    core.timers.schedule(Timer.REPUBLISH, again)
         elif run.purpose is _Purpose.FIND:
             self._finish_find(run.lookup)
         else:
@@ -380,18 +392,7 @@ class Resolver:
         """Items by message: as many to each as fit, at most `limit` messages."""
         core = self._core
         room = core.config.packet_size - messages.HEADER_SIZE - STORE_SIZE
-        pages: list[list[bytes]] = []
-        left = 0
-        for record in records:
-            item = core.record_item(record)
-            if len(item) > left or len(pages[-1]) == MAX_ITEMS:
-                if len(pages) == limit:
-                    break
-                pages.append([])
-                left = room
-            pages[-1].append(item)
-            left -= len(item)
-        return pages
+        return paged(map(core.record_item, records), room, limit)
 
     def _timeout(self) -> float:
         """Seconds after which a query is overdue: as RFC 6298, within the bounds of a probe."""

@@ -19,6 +19,7 @@ from gossip.items import (
     decode_items,
     encode_item,
     equivocation,
+    paged,
 )
 from gossip.members import MemberState
 from gossip.messages import Gossip
@@ -121,3 +122,12 @@ def test_the_number_of_items_is_bounded() -> None:
     assert len(decode_items(item * MAX_ITEMS, 0)) == MAX_ITEMS
     with pytest.raises(DecodeError):
         decode_items(item * (MAX_ITEMS + 1), 0)
+
+
+def test_pages_hold_as_many_items_as_fit_and_what_is_beyond_the_last_is_left_out() -> None:
+    items = [bytes(size) for size in (60, 40, 1, 100, 30)]
+    pages = [items[:2], items[2:3], items[3:4], items[4:]]
+    assert paged(items, 100, 9) == pages
+    assert paged(items, 100, 3) == pages[:3]
+    assert paged([], 100, 3) == []
+    assert [len(page) for page in paged([b"x"] * 40, 100, 9)] == [MAX_ITEMS, MAX_ITEMS, 8]

@@ -13,7 +13,7 @@ from gossip.core import Core
 from gossip.ids import NodeId
 from gossip.members import MemberState
 from gossip.messages import Ack, Body, Nack, Ping, PingRequest
-from gossip.probing import NACK_AT, Prober
+from gossip.probing import MAX_FOR_ONE, NACK_AT, Prober
 from gossip.timers import Timer
 
 from .cluster import id_of, key_of
@@ -147,13 +147,18 @@ def test_a_helper_says_when_it_had_no_answer_either() -> None:
 def test_strangers_are_not_probed_for_anybody_and_relaying_is_bounded() -> None:
     core = core_of(5)
     prober = Prober(core)
-    target, requester = core.members.live_ids()[:2]
+    target, requester, other = core.members.live_ids()[:3]
     prober.on_request(1, id_of(key_of("stranger")), requester, 0.0)
     assert bodies(core) == [(requester, Nack(1))]
-    for nonce in range(2 * core.config.max_relayed_probes):
+    for nonce in range(2 * MAX_FOR_ONE):
         prober.on_request(nonce, target, requester, 0.0)
-    assert len(bodies(core)) == core.config.max_relayed_probes
-    assert core.counters.refused["relayed-probes-full"] == core.config.max_relayed_probes
+    assert len(bodies(core)) == MAX_FOR_ONE
+    assert core.counters.refused["relayed-probes-full"] == MAX_FOR_ONE
+    prober.on_request(1, target, other, 0.0)
+    assert len(bodies(core)) == 1, "one requester leaves room for others"
+    for number in range(2 * core.config.max_relayed_probes):
+        prober.on_request(1, target, id_of(key_of(number)), 0.0)
+    assert len(bodies(core)) == core.config.max_relayed_probes - MAX_FOR_ONE - 1
 
 
 def test_being_asked_for_oneself_is_an_answer() -> None:

@@ -13,6 +13,8 @@ from gossip.members import MemberState
 from gossip.protocol import GossipProtocol
 from gossip.queries import Find, Found, Query, Store
 from gossip.records import Record, RecordKind
+from gossip.resolver import PUBLISH_AGAIN
+from gossip.timers import Timer
 
 from .cluster import Cluster, id_of, key_of, protocol_of, record_of
 
@@ -134,6 +136,36 @@ def test_keys_stored_before_a_change_are_stored_again_after_it() -> None:
     assert resolver._unpublished == [OTHER]
     protocol.publish(RecordKind.MEMBER, b"elsewhere", 6.5)
     assert resolver._unpublished == [OTHER, protocol._core.identity, KEY]
+
+
+def test_a_publication_that_found_nobody_is_soon_repeated() -> None:
+    protocol = protocol_of("a")
+    core, resolver = protocol._core, protocol._resolver
+    core.in_parts = True
+    again = PUBLISH_AGAIN * core.config.probe_period
+
+    def due() -> float:
+        timers, key = core.timers, (Timer.REPUBLISH, None)
+        (at,) = [at for at, order, of in timers._heap if (of, order) == (key, timers._order[key])]
+        return at
+
+    resolver.on_republish_timer(10.0)  # it knows nobody
+    assert due() == 10.0 + again
+    core.contacts.table.heard(record_of("alice"), 0.0)
+    resolver.on_republish_timer(100.0)
+    assert due() > 100.0 + core.config.republish_interval / 2
+    (nonce,) = [e.body.nonce for _, e in sent(protocol, Find) if isinstance(e.body, Find)]
+    assert nonce in resolver._queries
+    for second in range(101, 140):
+        for number in list(resolver._runs):
+            resolver.on_lookup_timer(number, float(second))
+    assert not resolver._runs
+    assert 100.0 < due() < 140.0 + again
+    resolver.on_republish_timer(200.0)
+    for to, envelope in sent(protocol, Find):
+        assert isinstance(envelope.body, Find)
+        protocol.receive(message(Found(envelope.body.nonce, 0, 1)), to, 200.1)
+    assert due() > 200.0 + core.config.republish_interval / 2
 
 
 def asking(name: str = "a") -> tuple[GossipProtocol, int]:
