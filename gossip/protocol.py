@@ -5,6 +5,7 @@
     publish, join ----+        |           +-> intake       records and accusations of others
                                |           +-> own          this node's records
                                |           +-> sync         what dissemination missed
+                               |           +-> keeper       what others ask for, and store
                                |           +-> resolver     who answers for a key
                                |           +-> views        who is a neighbour
                                v           +-> healer       seeds, the dead, the lost
@@ -32,6 +33,7 @@ from gossip.healing import Healer
 from gossip.ids import KEY_SIZE, NODE_ID_SIZE, NodeId
 from gossip.intake import Intake
 from gossip.items import Item
+from gossip.keeper import Keeper
 from gossip.members import Member, MemberState, Peer
 from gossip.messages import Envelope, Gossip, Records
 from gossip.own import OwnRecords
@@ -82,7 +84,8 @@ class GossipProtocol:
         self._intake = Intake(core, self._own, self._prober, self._suspects)
         self._sync = Synchroniser(core, now)
         self._healer = Healer(core, self._sync, now)
-        self._resolver = Resolver(core, now)
+        self._keeper = Keeper(core)
+        self._resolver = Resolver(core, self._keeper, now)
         self._views = Views(core, self._intake, self._suspects, self._resolver, now)
         self._switch = Switch(
             core,
@@ -91,6 +94,7 @@ class GossipProtocol:
             self._own,
             self._sync,
             self._healer,
+            self._keeper,
             self._resolver,
             self._views,
         )

@@ -1,4 +1,4 @@
-"""Lookups on the wire: asks and answers FIND, stores this node's keys, keeps what others store.
+"""Lookups on the wire: asks FIND until it is enough, and stores this node's keys at others.
 
 lookup(key) -> known here? -> else ask the closest contacts, as `lookup` says
                               -> LookupDone, and a copy for the closest that did not have it
@@ -13,15 +13,13 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
 
-from gossip import messages
 from gossip.core import Core
 from gossip.directory import Bundle, keys_of
 from gossip.events import LookupDone
 from gossip.ids import NODE_ID_SIZE, NodeId
-from gossip.items import paged
+from gossip.keeper import Keeper
 from gossip.lookup import Lookup, RoundTrip
-from gossip.queries import MAX_PAGES, MAX_PARTS, STORE_SIZE, Find, Found, Store
-from gossip.quota import Quota
+from gossip.queries import Find, Found, Store
 from gossip.records import Record, RecordKind
 from gossip.timers import Timer
 
@@ -36,12 +34,6 @@ LOOKUP_TIMEOUTS: Final = 20
 
 OWN_TURN: Final = 4
 """One in so many refreshes is of the own id: who is near decides what is kept here."""
-
-QUERY_BURST: Final = 64
-"""Queries of one node that are served at once..."""
-
-QUERY_RATE: Final = 16.0
-"""...and per second after that; the rest is dropped."""
 
 PUBLISH_AGAIN: Final = 8
 """Probe periods until a publication that found nobody is repeated."""
@@ -74,21 +66,20 @@ class _Query:
 
 
 class Resolver:
-    """Runs the lookups of one node, and is part of those of others."""
+    """Runs the lookups of one node."""
 
-    def __init__(self, core: Core, now: float) -> None:
+    def __init__(self, core: Core, keeper: Keeper, now: float) -> None:
         self._core = core
+        self._keeper = keeper
         config = core.config
         self._runs: dict[int, _Run] = {}
         self._queries: dict[int, _Query] = {}
         self._last_run = 0
         self._nonce = core.rng.getrandbits(32)
-        self._own_keys: tuple[bytes, ...] = ()
         self._unpublished: list[bytes] = []
         self._missed = False
         """Whether one of the keys found nobody to keep it."""
         self._answers = RoundTrip()
-        self._quota = Quota(QUERY_BURST, QUERY_RATE, config.max_members)
         self._refreshes = 0
         core.timers.schedule(Timer.REFRESH, now + config.refresh_interval * core.rng.random())
         core.timers.schedule(Timer.REPUBLISH, now + config.republish_interval * core.rng.random())
@@ -101,7 +92,7 @@ class Resolver:
             raise ValueError(f"a key has {NODE_ID_SIZE} bytes")
         core = self._core
         core.counters.lookups += 1
-        known = self._known(key, now)
+        known = self._keeper.known(key, now)
         if known:
             core.outputs.append(LookupDone(key, known[0].records, core.identity, 0))
         elif not any(
@@ -113,7 +104,7 @@ class Resolver:
         """These keys are this node's own: its CERTIFICATE record proves it, or none believes it."""
         if len(keys) > MAX_OWN_KEYS or any(len(key) != NODE_ID_SIZE for key in keys):
             raise ValueError(f"at most {MAX_OWN_KEYS} keys of {NODE_ID_SIZE} bytes")
-        self._own_keys = tuple(dict.fromkeys(keys))
+        self._keeper.own_keys = tuple(dict.fromkeys(keys))
         self.publish_soon(now)
 
     def publish_soon(self, now: float) -> None:
@@ -123,7 +114,7 @@ class Resolver:
             self._core.timers.schedule(Timer.REPUBLISH, now + pause)
             return
         # Some keys were stored already, with what is out of date now: they come again, last.
-        again = dict.fromkeys((*self._unpublished, self._core.identity, *self._own_keys))
+        again = dict.fromkeys((*self._unpublished, self._core.identity, *self._keeper.own_keys))
         self._unpublished = list(again)
 
     def refresh_soon(self, now: float) -> None:
@@ -132,25 +123,6 @@ class Resolver:
         self._core.timers.schedule(Timer.REFRESH, now + self._core.config.probe_period)
 
     # Messages
-
-    def on_find(self, find: Find, records: Sequence[Record], sender: NodeId, now: float) -> None:
-        """Answer with what is known of the target, and with the closest contacts to it."""
-        core = self._core
-        self._introduced(records, sender, now)
-        if not self._quota.take(sender, now):
-            core.counters.refuse("query-quota")
-            return
-        values = [r for bundle in self._known(find.target, now) for r in bundle.records]
-        pages = self._pack(values, MAX_PARTS - MAX_PAGES)
-        told = {record.subject for record in values if record.kind == RecordKind.MEMBER}
-        nearest = [
-            record
-            for record in core.contacts.closest(find.target, core.config.kademlia_k + 1)
-            if record.subject != sender and record.subject not in told
-        ]
-        pages += self._pack(nearest, 1 if values else find.pages)
-        for index, items in enumerate(pages or [[]]):
-            core.send(sender, Found(find.nonce, index, max(1, len(pages))), items)
 
     def on_found(self, found: Found, records: Sequence[Record], sender: NodeId, now: float) -> None:
         """Part of an answer, perhaps a late one."""
@@ -184,15 +156,6 @@ class Resolver:
             run.lookup.lied(sender)
             self._advance(query.run, now)
 
-    def on_store(self, store: Store, records: Sequence[Record], sender: NodeId, now: float) -> None:
-        """Keep a bundle, or half of one, for a key."""
-        core = self._core
-        self._introduced(records, sender, now)
-        if not self._quota.take(sender, now):
-            core.counters.refuse("query-quota")
-        elif all(record.subject != core.identity for record in records):
-            core.directory.offer(store.key, list(records), store.cached, sender, now)
-
     # Deadlines
 
     def on_lookup_timer(self, run: int, now: float) -> None:
@@ -207,7 +170,7 @@ class Resolver:
         if not core.in_parts:
             self._unpublished.clear()
         elif not self._unpublished:
-            self._unpublished = [core.identity, *self._own_keys]
+            self._unpublished = [core.identity, *self._keeper.own_keys]
             self._missed = False
         if self._unpublished:
             self._start(_Purpose.PUBLISH, self._unpublished.pop(0), 2, now)
@@ -236,30 +199,6 @@ class Resolver:
         core.timers.schedule(Timer.REFRESH, now + pause)
 
     # Helpers
-
-    def _known(self, key: bytes, now: float) -> list[Bundle]:
-        """What this node knows at once: of itself, of live members, of what was stored here."""
-        core = self._core
-        owners = [NodeId(key), *core.keys.owners(key)]
-        if key in self._own_keys:
-            owners.append(core.identity)
-        found: dict[NodeId, Bundle] = {}
-        for bundle in self._core.directory.values(key, now):
-            found[bundle.subject] = bundle
-        for node in owners:
-            peer = core.members.get(node)
-            if node == core.identity or (peer is not None and peer.is_live):
-                held = self._held(node)
-                if held is not None and not held.member.withdrawn:
-                    found[node] = held
-        return [found[node] for node in sorted(found)]
-
-    def _held(self, node: NodeId) -> Bundle | None:
-        store = self._core.store
-        member = store.get(node, RecordKind.MEMBER)
-        if member is None:
-            return None
-        return Bundle(member, store.get(node, RecordKind.CERTIFICATE))
 
     def _start(
         self,
@@ -321,7 +260,7 @@ class Resolver:
             for node in run.lookup.silent():
                 core.contacts.table.failed(node)
         if run.purpose is _Purpose.PUBLISH:
-            held = self._held(core.identity)
+            held = self._keeper.held(core.identity)
             if held is not None:
                 for record in closest:
                     self._store(record.subject, run.lookup.target, held, cached=False)
@@ -351,7 +290,7 @@ class Resolver:
         """Nobody answered: tell of a member that is taken to be dead, if its key it is."""
         core = self._core
         for node in [NodeId(key), *core.keys.owners(key)]:
-            held = self._held(node)
+            held = self._keeper.held(node)
             if held is not None and not held.member.withdrawn:
                 core.outputs.append(LookupDone(key, held.records, core.identity, 0))
                 return
@@ -359,7 +298,7 @@ class Resolver:
         core.outputs.append(LookupDone(key, (), None, 0))
 
     def _store(self, to: NodeId, key: bytes, bundle: Bundle, cached: bool) -> None:
-        for items in self._pack(bundle.records, 2):
+        for items in self._keeper.pack(bundle.records, 2):
             self._core.counters.stores_sent += 1
             self._core.send(to, Store(key, cached), items)
 
@@ -378,21 +317,6 @@ class Resolver:
             ):
                 lookup.found(sender, [record])
         return True
-
-    def _introduced(self, records: Sequence[Record], sender: NodeId, now: float) -> None:
-        """A sender that shows its own MEMBER record is a contact from now on."""
-        contacts = self._core.contacts
-        for record in records:
-            if record.kind == RecordKind.MEMBER:
-                contacts.hint(record)
-                if record.subject == sender:
-                    contacts.heard(sender, now)
-
-    def _pack(self, records: Sequence[Record], limit: int) -> list[list[bytes]]:
-        """Items by message: as many to each as fit, at most `limit` messages."""
-        core = self._core
-        room = core.config.packet_size - messages.HEADER_SIZE - STORE_SIZE
-        return paged(map(core.record_item, records), room, limit)
 
     def _timeout(self) -> float:
         """Seconds after which a query is overdue: as RFC 6298, within the bounds of a probe."""

@@ -8,6 +8,7 @@ from gossip.antientropy import Synchroniser
 from gossip.core import Core
 from gossip.healing import Healer
 from gossip.ids import NodeId
+from gossip.keeper import Keeper
 from gossip.messages import (
     Ack,
     Body,
@@ -41,6 +42,7 @@ class Switch:
         own: OwnRecords,
         sync: Synchroniser,
         healer: Healer,
+        keeper: Keeper,
         resolver: Resolver,
         views: Views,
     ) -> None:
@@ -50,6 +52,7 @@ class Switch:
         self._own = own
         self._sync = sync
         self._healer = healer
+        self._keeper = keeper
         self._resolver = resolver
         self._views = views
 
@@ -76,11 +79,11 @@ class Switch:
             case Gossip() | Records():
                 pass
             case Find():
-                self._resolver.on_find(body, carried, sender, now)
+                self._keeper.on_find(body, carried, sender, now)
             case Found():
                 self._resolver.on_found(body, carried, sender, now)
             case Store():
-                self._resolver.on_store(body, carried, sender, now)
+                self._keeper.on_store(body, carried, sender, now)
             case Link():
                 self._views.on_link(body, carried, sender, now)
             case Linked():

@@ -4,61 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from gossip import messages, resolver
+from gossip import resolver
 from gossip.errors import GossipError
-from gossip.events import LookupDone, SendMessage
-from gossip.ids import NodeId
-from gossip.items import RecordItem, encode_item
+from gossip.events import LookupDone
+from gossip.items import RecordItem
 from gossip.members import MemberState
 from gossip.protocol import GossipProtocol
-from gossip.queries import Find, Found, Query, Store
-from gossip.records import Record, RecordKind
+from gossip.queries import Find, Found, Store
+from gossip.records import RecordKind
 from gossip.resolver import PUBLISH_AGAIN
 from gossip.timers import Timer
 
 from .cluster import Cluster, id_of, key_of, protocol_of, record_of
-
-KEY, OTHER = b"k" * 16, b"o" * 16
-ALICE = id_of(key_of("alice"))
-
-
-def items_of(records: list[Record]) -> list[bytes]:
-    return [encode_item(RecordItem(record, MemberState.ALIVE)) for record in records]
-
-
-def message(body: Query, *records: Record) -> bytes:
-    return messages.encode(1, body, items_of(list(records)))
-
-
-def owned(name: int | str, sequence: int = 1, key: bytes = KEY) -> list[Record]:
-    return [record_of(name, sequence, RecordKind.CERTIFICATE, key), record_of(name, sequence)]
-
-
-def sent(protocol: GossipProtocol, kind: type[Query]) -> list[tuple[NodeId, messages.Envelope]]:
-    """What it has just sent of one kind; the other outputs are dropped."""
-    found = []
-    for output in protocol.drain():
-        if isinstance(output, SendMessage):
-            envelope = messages.decode(output.payload)
-            if isinstance(envelope.body, kind):
-                found.append((output.to, envelope))
-    return found
-
-
-def done(protocol: GossipProtocol) -> list[LookupDone]:
-    return [output for output in protocol.drain() if isinstance(output, LookupDone)]
-
-
-def town(count: int = 10) -> Cluster:
-    """Nodes that know each other; number 7 owns KEY."""
-    cluster = Cluster()
-    cluster.boot(count)
-    seven = cluster.node(7)
-    seven.publish(RecordKind.CERTIFICATE, KEY, cluster.now)
-    seven.announce([KEY], cluster.now)
-    cluster.run(10)
-    assert cluster.converged()
-    return cluster
+from .questions import ALICE, KEY, OTHER, done, message, owned, sent, town
 
 
 def stranger(cluster: Cluster) -> GossipProtocol:
@@ -248,48 +206,6 @@ def test_lookups_under_way_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     protocol.lookup(OTHER, 0.0)
     assert done(protocol) == [LookupDone(OTHER, (), None, 0)]
     assert protocol.statistics().refused == {"lookups-full": 1}
-
-
-def test_what_is_stored_here_is_found_here() -> None:
-    protocol = protocol_of("a")
-    protocol.receive(message(Store(KEY, False), *owned("owner")), ALICE, 0.0)
-    assert protocol.statistics().stored == 1
-    assert protocol.records() == []
-    protocol.lookup(KEY, 1.0)
-    (result,) = done(protocol)
-    assert result.records == tuple(owned("owner"))
-    protocol.receive(message(Find(5, KEY, 1)), ALICE, 2.0)
-    parts = sent(protocol, Found)
-    assert [envelope.body for _, envelope in parts] == [Found(5, 0, 1)]
-    assert len(parts[0][1].items) == 2
-
-
-def test_who_stores_for_a_key_that_is_not_its_own_is_not_heard() -> None:
-    protocol = protocol_of("a")
-    protocol.receive(message(Store(OTHER, False), *owned("owner")), ALICE, 0.0)
-    assert protocol.statistics().stored == 0
-
-
-def test_queries_of_one_node_are_served_up_to_a_rate() -> None:
-    protocol = protocol_of("a")
-    for _ in range(100):
-        protocol.receive(message(Find(5, KEY, 1)), ALICE, 0.0)
-    assert len(sent(protocol, Found)) == resolver.QUERY_BURST
-    protocol.receive(message(Find(5, KEY, 1)), id_of(key_of("bob")), 0.0)
-    assert len(sent(protocol, Found)) == 1
-
-
-def test_an_answer_holds_the_closest_in_so_many_messages() -> None:
-    cluster = town(12)
-    protocol = cluster.node(2)
-    protocol.drain()
-    protocol.receive(message(Find(5, OTHER, 2)), id_of(key_of(4)), cluster.now)
-    parts = sent(protocol, Found)
-    assert [envelope.body for _, envelope in parts] == [Found(5, 0, 2), Found(5, 1, 2)]
-    assert all(to == id_of(key_of(4)) for to, _ in parts)
-    told = [i.record.subject for _, e in parts for i in e.items if isinstance(i, RecordItem)]
-    assert len(told) >= 10
-    assert id_of(key_of(4)) not in told
 
 
 def test_a_member_that_is_taken_to_be_dead_is_looked_up_elsewhere() -> None:
