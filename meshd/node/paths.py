@@ -88,6 +88,10 @@ class Path:
     """Sizes still to try, the next one first."""
     width_tries: int = 0
     width_search_at: float = 0.0
+    parity: tuple[int, ...] | None = None
+    """Parity slices of a frame of k slices, at index k; None: frames carry none."""
+    span: int = MAX_SEGMENTS
+    """Slices of data that a frame is to have at most."""
 
     @property
     def chunk(self) -> int:
