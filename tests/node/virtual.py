@@ -11,6 +11,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Network
+from itertools import islice
 from random import Random
 from typing import TypeVar
 
@@ -211,13 +212,13 @@ class Host:
 
     def receive(self, payload: bytes, source: Endpoint, segment: int = 0) -> list[Datagram]:
         """Hand a datagram (or several of `segment` bytes, joined) to the node; what it sends."""
-        before = len(self.mesh.sent)
+        before = self.mesh.carried
         buffer = memoryview(bytearray(payload))
         now = self.mesh.world.now
         packets = self.node.receive(buffer, segment or len(payload), source, now)
         self.packets += [bytes(packet) for packet in packets]
         self.settle()
-        return list(self.mesh.sent)[before:]
+        return list(islice(reversed(self.mesh.sent), self.mesh.carried - before))[::-1]
 
     def send(self, other: Host, text: bytes) -> None:
         """Let an application send `text` in one packet to another host's overlay address."""
@@ -378,6 +379,8 @@ class Mesh:
         self.founder = found("alpha", "home", CIDR, cipher, NOW, Random(seed).randbytes)
         self.hosts: dict[str, Host] = {}
         self.sent: deque[Datagram] = deque(maxlen=200_000)
+        self.carried = 0
+        """How many were ever sent, those that `sent` has dropped included."""
         self.filters: list[Filter] = []
         self._tokens = 0
 
@@ -479,6 +482,7 @@ class Mesh:
     def carry(self, datagram: Datagram) -> None:
         """Put a datagram on the underlay, as the filters leave it."""
         self.sent.append(datagram)
+        self.carried += 1
         payload: bytes | None = datagram.payload
         for each in self.filters:
             if payload is None:

@@ -32,6 +32,11 @@ HEARD = [d for d in CAPTURED if d.destination in OPEN]
 KINDS = sorted({d.payload[0] for d in HEARD})
 
 
+def examples(count: int) -> settings:
+    """So many examples, or as many as the profile wants where those are more."""
+    return settings(max_examples=max(count, settings().max_examples))
+
+
 def counted(host: Host) -> tuple[int, int]:
     """All that a node has counted as dropped or joined in vain; bytes held for lack of the rest."""
     count, held = host.drops.total(), 0
@@ -59,7 +64,7 @@ def test_there_is_something_of_each_kind_to_spoil() -> None:
     assert any(HEADER.unpack_from(d.payload)[2] > 1 for d in HEARD if d.kind == DATA)
 
 
-@settings(max_examples=2000)
+@examples(500)
 @given(
     data=st.binary(min_size=1, max_size=1500),
     kind=st.one_of(st.none(), st.integers(0, 6)),
@@ -70,13 +75,13 @@ def test_random_datagrams(data: bytes, kind: int | None, known: bool) -> None:
     assert refused(ALPHA, data, BETA.endpoints[0] if known else STRANGER)
 
 
-@settings(max_examples=500)
+@examples(250)
 @given(data=st.binary(min_size=1, max_size=6000), segment=st.integers(1, 1500))
 def test_random_datagrams_joined_by_gro(data: bytes, segment: int) -> None:
     assert refused(ALPHA, data, STRANGER, min(segment, len(data)))
 
 
-@settings(max_examples=2000)
+@examples(500)
 @given(datagram=st.sampled_from(HEARD), bit=st.integers(0, 12_000), known=st.booleans())
 def test_flipped_bits(datagram: Datagram, bit: int, known: bool) -> None:
     changed = bytearray(datagram.payload)
@@ -90,7 +95,7 @@ def test_flipped_bits(datagram: Datagram, bit: int, known: bool) -> None:
     assert refused(OPEN[datagram.destination], bytes(changed), source)
 
 
-@settings(max_examples=1000)
+@examples(250)
 @given(datagram=st.sampled_from(HEARD), size=st.integers(1, 1400), known=st.booleans())
 def test_truncated_datagrams(datagram: Datagram, size: int, known: bool) -> None:
     cut = datagram.payload[: min(size, len(datagram.payload) - 1)]
@@ -99,7 +104,7 @@ def test_truncated_datagrams(datagram: Datagram, size: int, known: bool) -> None
     assert refused(OPEN[datagram.destination], cut, datagram.source if known else STRANGER)
 
 
-@settings(max_examples=500)
+@examples(250)
 @given(datagram=st.sampled_from(HEARD))
 def test_replayed_datagrams(datagram: Datagram) -> None:
     if not datagram.relayed:
@@ -109,7 +114,7 @@ def test_replayed_datagrams(datagram: Datagram) -> None:
 RELAYED_HEARD = [d for d in CAPTURED if d.relayed and d.host == "alpha"]
 
 
-@settings(max_examples=1000)
+@examples(250)
 @given(datagram=st.sampled_from(RELAYED_HEARD), bit=st.integers(0, 12_000))
 def test_bits_that_a_relay_flipped(datagram: Datagram, bit: int) -> None:
     receiver = GAMMA if datagram.destination == _outside(GAMMA) else DELTA
@@ -127,7 +132,7 @@ def _outside(host: Host) -> Endpoint:
     return path.endpoint
 
 
-@settings(max_examples=500)
+@examples(250)
 @given(seed=st.integers(0, 1 << 32), purpose=st.integers(0, 2))
 def test_initiations_with_nothing_but_the_right_mac1(seed: int, purpose: int) -> None:
     body = bytes((INITIATION, 1, purpose, 0)) + Random(seed).randbytes(HANDSHAKE_SIZE - 4)
