@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from simulations.lab.host import Host, addresses
@@ -13,14 +15,16 @@ from simulations.lab.waiting import wait_until
 pytestmark = pytest.mark.e2e
 
 
-@pytest.fixture
-def three(lab: Lab) -> list[Host]:
-    internet = Internet(lab)
-    hosts = [Host(lab, internet.host(name)) for name in ("one", "two", "three")]
-    found(hosts[0])
-    admit(hosts[0], hosts[1:])
-    wait_connected(hosts)
-    return hosts
+@pytest.fixture(scope="module")
+def three() -> Iterator[list[Host]]:
+    """Each test leaves all of them running and connected."""
+    with Lab() as lab:
+        internet = Internet(lab)
+        hosts = [Host(lab, internet.host(name)) for name in ("one", "two", "three")]
+        found(hosts[0])
+        admit(hosts[0], hosts[1:])
+        wait_connected(hosts)
+        yield hosts
 
 
 def state_of(host: Host, other: Host) -> str | None:
@@ -61,6 +65,8 @@ def test_a_terminated_daemon_leaves_nothing_behind(three: list[Host]) -> None:
     assert three[1].terminate() == 0
     assert "aegis0" not in three[1].namespace.ip("-o", "link")
     assert not (three[1].directory / "meshd.sock").exists()
+    three[1].start()
+    wait_connected(three)
 
 
 def test_all_killed_at_once_find_each_other_again(three: list[Host]) -> None:

@@ -41,6 +41,12 @@ def host(internet: Internet) -> Host:
     return Host(internet.lab, internet.host(f"host{next(_numbers)}"))
 
 
+@pytest.fixture(scope="module")
+def member(internet: Internet, founder: Host) -> Host:
+    """One that has joined and is down, as each test leaves it."""
+    return joined(founder, Host(internet.lab, internet.host("member")))
+
+
 def one_sentence(text: str, *words: str) -> None:
     """A person sees one line that holds the words, and no traceback."""
     lines = text.strip().splitlines()
@@ -99,13 +105,13 @@ def test_an_expired_token_is_refused(founder: Host, host: Host) -> None:
 
 
 @pytest.mark.parametrize("days", [-1000, 1000])
-def test_a_clock_far_off_is_named(founder: Host, host: Host, days: int) -> None:
-    joined(founder, host)
-    done = host.meshd("up", prefix=clock_off_by(host, days))
+def test_a_clock_far_off_is_named(founder: Host, member: Host, days: int) -> None:
+    done = member.meshd("up", prefix=clock_off_by(member, days))
     assert done.code != 0
     one_sentence(done.stderr, "clock")
-    host.start()
-    wait_connected([founder, host])
+    member.start()
+    wait_connected([founder, member])
+    member.terminate()
 
 
 def test_the_token_is_in_no_log_and_no_file(founder: Host, host: Host) -> None:
@@ -125,29 +131,26 @@ def test_a_second_daemon_on_the_same_state_is_refused(founder: Host) -> None:
     assert founder.status() is not None
 
 
-def test_a_taken_port_is_named(founder: Host, host: Host) -> None:
-    joined(founder, host)
-    with host.namespace.entered():
+def test_a_taken_port_is_named(member: Host) -> None:
+    with member.namespace.entered():
         taken = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     with taken:
         taken.bind(("0.0.0.0", 443))
-        done = host.meshd("up")
+        done = member.meshd("up")
     assert done.code != 0
     one_sentence(done.stderr, "443")
 
 
-def test_without_net_admin_one_sentence_says_so(founder: Host, host: Host) -> None:
-    joined(founder, host)
+def test_without_net_admin_one_sentence_says_so(member: Host) -> None:
     drop = ["setpriv", "--bounding-set", "-net_admin", "--inh-caps", "-net_admin"]
-    done = host.meshd("up", prefix=drop)
+    done = member.meshd("up", prefix=drop)
     assert done.code != 0
     one_sentence(done.stderr, "NET_ADMIN")
 
 
-def test_without_the_tun_device_one_sentence_says_so(founder: Host, host: Host) -> None:
-    joined(founder, host)
+def test_without_the_tun_device_one_sentence_says_so(member: Host) -> None:
     hide = 'mount -t tmpfs none /dev/net && exec "$@"'
-    done = host.meshd("up", prefix=["unshare", "-m", "sh", "-c", hide, "sh"])
+    done = member.meshd("up", prefix=["unshare", "-m", "sh", "-c", hide, "sh"])
     assert done.code != 0
     one_sentence(done.stderr, "/dev/net/tun")
 
@@ -165,38 +168,38 @@ def test_verbs_that_need_a_daemon_fail_without_one(host: Host) -> None:
         one_sentence(done.stderr)
 
 
-def test_a_key_that_others_can_read_is_refused(founder: Host, host: Host) -> None:
-    joined(founder, host)
-    (host.certs / "node.key").chmod(0o644)
-    done = host.meshd("up")
+def test_a_key_that_others_can_read_is_refused(member: Host) -> None:
+    (member.certs / "node.key").chmod(0o644)
+    done = member.meshd("up")
+    (member.certs / "node.key").chmod(0o600)
     assert done.code != 0
     one_sentence(done.stderr, "node.key", "chmod")
 
 
 @pytest.mark.parametrize("name", ["node.crt", "node.key", "ca.crt", "mesh.toml", "mesh.secret"])
-def test_a_damaged_file_is_named(founder: Host, host: Host, name: str) -> None:
-    joined(founder, host)
-    content = (host.certs / name).read_bytes()
-    (host.certs / name).write_bytes(content[: len(content) // 2] + b"?" * 9)
-    done = host.meshd("up")
+def test_a_damaged_file_is_named(member: Host, name: str) -> None:
+    content = (member.certs / name).read_bytes()
+    (member.certs / name).write_bytes(content[: len(content) // 2] + b"?" * 9)
+    done = member.meshd("up")
     assert done.code != 0
     one_sentence(done.stderr, name)
-    (host.certs / name).write_bytes(content)
-    host.start()
-    host.wait_up()
+    (member.certs / name).write_bytes(content)
+    member.start()
+    member.wait_up()
+    member.terminate()
 
 
-def test_damaged_state_costs_nothing_that_can_be_rebuilt(founder: Host, host: Host) -> None:
-    joined(founder, host)
-    host.start()
-    wait_connected([founder, host])
-    host.terminate()
-    for file in sorted(host.state.rglob("*")):
+def test_damaged_state_costs_nothing_that_can_be_rebuilt(founder: Host, member: Host) -> None:
+    member.start()
+    wait_connected([founder, member])
+    member.terminate()
+    for file in sorted(member.state.rglob("*")):
         if file.is_file() and file.name != "lock":
             file.write_bytes(b"\xff" + file.read_bytes()[:7])
-    host.start()
-    wait_connected([founder, host])
-    assert "damaged" in host.log_text()
+    member.start()
+    wait_connected([founder, member])
+    assert "damaged" in member.log_text()
+    member.terminate()
 
 
 def test_a_join_that_cannot_reach_its_inviter_says_so(founder: Host) -> None:

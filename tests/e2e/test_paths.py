@@ -90,7 +90,7 @@ def test_hosts_on_one_lan_use_it(lab: Lab) -> None:
 
 def test_a_host_that_changes_its_address_keeps_its_connections(lab: Lab) -> None:
     pair = open_pair(lab)
-    payload = transfer.Payload(512 * transfer.MIB)
+    payload = transfer.Payload(160 * transfer.MIB)
     moved: list[transfer.Transfer] = []
     source, target, address = pair.right.namespace, pair.left.namespace, pair.of(pair.left)[0]
     before = pair.left.metric("aegisray_bytes_received_total")
@@ -105,6 +105,7 @@ def test_a_host_that_changes_its_address_keeps_its_connections(lab: Lab) -> None
     )
     new = pair.internet.attach(pair.right.namespace, "second")
     pair.right.namespace.ip("link", "del", "wan")
+    assert not moved, "the transfer is still under way"
     thread.join(70.0)
     assert [each.intact for each in moved] == [True]
     status = pair.left.status()
