@@ -201,6 +201,23 @@ class GossipProtocol:
         self._views.review(now)
         return self.record(record.subject, record.kind) == record
 
+    def settle(
+        self,
+        neighbours: Sequence[Record],
+        contacts: Sequence[Record],
+        stored: Sequence[tuple[bytes, Sequence[Record]]],
+        now: float,
+    ) -> None:
+        """Be partial, with a view that is settled: for simulations, which know all of it.
+
+        `neighbours` are the records of those who take this node for one too, each CERTIFICATE
+        before its MEMBER record; `contacts` MEMBER records of those heard; `stored` keys with what
+        their owner stored here. All are verified, and of nodes that live.
+        """
+        for key, bundle in stored:
+            self._core.directory.offer(key, list(bundle), False, bundle[0].subject, now)
+        self._views.settle(neighbours, contacts, now)
+
     def heard(self, peer: NodeId, now: float) -> None:
         """Authenticated traffic of `peer` arrived: it lives. Cheap enough for every packet."""
         known = self._core.members.get(peer)

@@ -32,6 +32,9 @@ MAX_OWN_KEYS: Final = 16
 LOOKUP_TIMEOUTS: Final = 20
 """A lookup lasts so many of probe_timeout_max, at most."""
 
+OWN_REFRESHES: Final = 3
+"""So many refreshes in the beginning are of the own id."""
+
 OWN_TURN: Final = 4
 """One in so many refreshes is of the own id: who is near decides what is kept here."""
 
@@ -122,6 +125,15 @@ class Resolver:
         self._refreshes = 0
         self._core.timers.schedule(Timer.REFRESH, now + self._core.config.probe_period)
 
+    def settle(self, now: float) -> None:
+        """All is as it is after a long time: the table is full, the own keys are stored."""
+        core = self._core
+        self._unpublished.clear()
+        self._refreshes = OWN_REFRESHES
+        core.timers.schedule(Timer.REFRESH, now + core.config.refresh_interval * core.rng.random())
+        pause = core.config.republish_interval * core.rng.random()
+        core.timers.schedule(Timer.REPUBLISH, now + pause)
+
     # Messages
 
     def on_found(self, found: Found, records: Sequence[Record], sender: NodeId, now: float) -> None:
@@ -189,7 +201,7 @@ class Resolver:
         self._core.directory.expire(now)
         pause = core.config.refresh_interval * core.rng.uniform(0.75, 1.25)
         if core.in_parts:
-            own = self._refreshes < 3 or self._refreshes % OWN_TURN == 0
+            own = self._refreshes < OWN_REFRESHES or self._refreshes % OWN_TURN == 0
             target = core.identity if own else core.contacts.table.refresh_target(core.rng)
             lost = core.rng.random() < core.config.kademlia_k / core.nodes
             asked = [core.rng.choice(seeds)] if seeds and lost else []

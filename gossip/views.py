@@ -28,7 +28,7 @@ from gossip.members import MemberState, Peer
 from gossip.messages import Ack, Want
 from gossip.queries import STORE_SIZE, Link, Linked, Unlink
 from gossip.quota import Quota
-from gossip.records import Record, RecordKind
+from gossip.records import LOCAL_KINDS, Record, RecordKind
 from gossip.resolver import Resolver
 from gossip.suspects import Suspects
 from gossip.timers import Timer
@@ -79,6 +79,30 @@ class Views:
     @property
     def _wanted(self) -> int:
         return max(1, round(LOW_WATER * self._core.config.active_view))
+
+    # Calls
+
+    def settle(self, neighbours: Sequence[Record], contacts: Sequence[Record], now: float) -> None:
+        """Take up a partial view that others agree on: no link is asked for, nothing is news."""
+        core = self._core
+        core.partial = core.in_parts = True
+        for record in contacts:
+            core.contacts.table.heard(record, now)
+        for record in neighbours:
+            core.links[record.subject] = True
+            self._intake.record(record, MemberState.ALIVE, now, spread=False)
+        for node in core.links:
+            peer = core.members.get(node)
+            member = core.store.get(node, RecordKind.MEMBER)
+            if peer is not None and member is not None:
+                peer.partial, peer.heard_at = True, now
+                core.contacts.table.heard(member, now)
+        for kind in LOCAL_KINDS:
+            core.news.discard((kind, core.identity))
+        core.measure()
+        self._mix_at = now + core.config.refresh_interval * core.rng.random()
+        self._resolver.settle(now)
+        self.review(now)
 
     # Messages
 

@@ -68,6 +68,7 @@ class Gossiper:
         identity = directory.identities[number]
         key = directory.authorities[number].key
         self.packet_size = config.packet_size
+        self.config = config
         self.protocol = GossipProtocol(
             identity, key, config, authority, rng, now, disk.sequence + 1
         )
@@ -209,24 +210,19 @@ def gossip_cluster(
     return Cluster(world, network, hosts, make)
 
 
-def start_settled(
-    cluster: Cluster, known: int | None = None, hosts: Sequence[Host] | None = None
-) -> None:
+def start_settled(cluster: Cluster, hosts: Sequence[Host] | None = None) -> None:
     """Boot all hosts as if they had long been up: all know all, nothing is news, timers are spread.
 
-    It spares a scenario of a thousand hosts the million records of their joining. With `known` each
-    knows so many others, drawn at random: where that is more than `GossipConfig.full_view`, their
-    views are partial, and links settle within some periods. `hosts` are those who start, if not
-    all; they must run gossip alone. Raises TypeError for others.
+    It spares a scenario of a thousand hosts the million records of their joining. `hosts` are those
+    who start, if not all; they must run gossip alone. Raises TypeError for others. Partial views
+    are settled by `settled.start_partial`.
     """
     hosts = cluster.hosts if hosts is None else hosts
     for host in hosts:
         cluster.start(host, [])
     records = [gossiper(host).own_record for host in hosts]
-    rng = cluster.world.stream("settled")
     for host in hosts:
-        few = records if known is None else rng.sample(records, min(known, len(records)))
-        cluster.act(host, partial(gossiper(host).learn, few))
+        cluster.act(host, partial(gossiper(host).learn, records))
 
 
 def gossiper(host: Host) -> Gossiper:

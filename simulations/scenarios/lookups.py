@@ -15,13 +15,14 @@ from gossip.records import RecordKind
 from simulations.adversaries import Sybil, corrupt
 from simulations.cluster import Cluster, Host, Observer
 from simulations.conditions import Conditions
-from simulations.gossiper import gossip_cluster, start_settled
+from simulations.gossiper import gossip_cluster
 from simulations.machine import Seen
 from simulations.measures import share_within
 from simulations.network import Network
 from simulations.plan import Fault
 from simulations.run import SEEDS, Run, Scenario
 from simulations.scenarios.steps import gossiper, publish, victims
+from simulations.settled import start_partial
 from simulations.world import World
 
 NODES_MAX = 16384
@@ -29,7 +30,7 @@ SMALL = replace(GossipConfig.lan(), full_view=8, active_view=6, refresh_interval
 """Partial views where there are few hosts."""
 
 WIDE = replace(GossipConfig.wan(), full_view=200)
-"""The same where there are many: who knows fewer from the start has fewer to forget."""
+"""The same where there are many."""
 
 JOIN_PACE = 50.0
 """Hosts that start in a second."""
@@ -95,19 +96,24 @@ def gather(run: Run) -> None:
 
 
 def gather_settled(run: Run) -> None:
-    """Start all as if they had long been up, with partial views; each then announces its key."""
-    start_settled(run.cluster, known=run.config.full_view + run.config.active_view)
+    """Start all as if they had long been up, with partial views and keys that are announced."""
+    start_partial(run.cluster, key_of)
     run.world.run_for(SETTLE_S)
     run.agree_within("all have neighbours", NOTICE_S)
-    announce(run)
+    note_views(run)
 
 
 def announce(run: Run) -> None:
-    """Let every host own a key, and tell those who keep it; note what the views are like."""
+    """Let every host own a key, and tell those who keep it."""
     for host in run.cluster.running:
         publish(run, host, RecordKind.CERTIFICATE, key_of(host))
         run.cluster.act(host, partial(_announce, host))
     run.world.run_for(SETTLE_S)
+    note_views(run)
+
+
+def note_views(run: Run) -> None:
+    """Put down what the views are like."""
     narrow = [host for host in run.cluster.running if gossiper(host).is_partial]
     run.figures["partial views"] = len(narrow)
     run.figures["neighbours at most"] = max(

@@ -12,7 +12,7 @@ from gossip.members import MemberState
 from gossip.protocol import GossipProtocol
 from gossip.queries import Find, Found, Store
 from gossip.records import RecordKind
-from gossip.resolver import PUBLISH_AGAIN
+from gossip.resolver import PUBLISH_AGAIN, PUBLISH_PAUSE
 from gossip.timers import Timer
 
 from .cluster import Cluster, id_of, key_of, protocol_of, record_of
@@ -246,3 +246,19 @@ def test_announced_keys_are_stored_at_others_where_some_are_partial() -> None:
     cluster.run(12)
     keys = [cluster.node(number).statistics().stored for number in range(10) if number != 7]
     assert keys == [2] * 9, "the owner's id, and its key"
+
+
+def test_what_is_settled_is_looked_up_and_stored_again_in_its_time() -> None:
+    protocol = protocol_of("a")
+    protocol._core.in_parts = True
+    protocol._core.contacts.table.heard(record_of("alice"), 0.0)
+    protocol.announce([KEY], 0.0)
+    settled = protocol._resolver
+    settled.settle(0.0)
+    timers = protocol._core.timers
+    due = {key[0]: at for at, order, key in timers._heap if timers._order.get(key) == order}
+    assert due[Timer.REPUBLISH] > 2 * PUBLISH_PAUSE
+    settled.on_refresh_timer([], due[Timer.REFRESH])
+    (find,) = [e.body for _, e in sent(protocol, Find)]
+    assert isinstance(find, Find)
+    assert find.target != protocol._core.identity

@@ -374,3 +374,19 @@ def test_two_towns_that_meet_again_become_one() -> None:
     assert took is not None
     assert town.node(0).record(east, kind) == record
     assert town.run_until(town.is_whole, 300) is not None
+
+
+def test_a_view_that_is_settled_asks_nobody_and_tells_nothing() -> None:
+    protocol = protocol_of("a", SMALL)
+    protocol.publish(RecordKind.MEMBER, b"here", 0.0)
+    friends, others = [record_of(n) for n in range(4)], [record_of(n) for n in range(10, 20)]
+    protocol.settle(friends, others, [(others[0].subject, others[:1])], 0.0)
+    core = protocol._core
+    assert protocol.is_partial
+    assert protocol.neighbours() == [record.subject for record in friends]
+    assert all(core.contacts.table.get(record.subject) for record in (*friends, *others))
+    assert protocol.statistics().stored == 1
+    protocol.handle_timer(core.config.probe_period)
+    outputs = [output for output in protocol.drain() if isinstance(output, SendMessage)]
+    said = [messages.decode(output.payload) for output in outputs]
+    assert [(type(envelope.body), envelope.items) for envelope in said] == [(Ping, ())]

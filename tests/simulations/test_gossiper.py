@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from random import Random
 
 import pytest
@@ -176,14 +175,3 @@ def test_who_starts_elsewhere_than_it_was_is_known_to_be_there() -> None:
     moved.start([], 0.0)
     assert directory.node_at[elsewhere] == directory.identities[1]
     assert ENDPOINTS[1] not in directory.node_at
-
-
-def test_settled_hosts_that_know_a_few_find_neighbours_and_keep_a_partial_view() -> None:
-    world = World(1)
-    config = replace(GossipConfig.wan(), full_view=8, active_view=6)
-    cluster = gossip_cluster(world, Network(world, Conditions()), 16, config)
-    start_settled(cluster, known=11)
-    world.run_for(12.0)
-    assert all(gossiper(host).is_partial for host in cluster.hosts)
-    assert cluster.agreed()
-    assert max(len(host.alive) for host in cluster.hosts) < 12
