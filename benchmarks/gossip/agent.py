@@ -23,7 +23,7 @@ import time
 from collections.abc import Callable, Sequence
 from random import Random
 
-from benchmarks.gossip.directory import Directory, Keys
+from benchmarks.gossip.directory import Directory
 from benchmarks.gossip.sealing import Sealer
 from gossip import (
     GossipConfig,
@@ -37,6 +37,7 @@ from gossip import (
     RecordKind,
     SendMessage,
 )
+from simulations.authority import Ed25519Authority
 from simulations.clocks import HostClock
 
 EVENT_KINDS = range(8, 16)
@@ -83,7 +84,7 @@ class Agent:
         self.socket.bind(directory.endpoints[number])
         self._directory = directory
         self._sealer = Sealer(number, directory.count)
-        self._keys = Keys(number)
+        self._keys = Ed25519Authority.of(number)
         self._observe = observe
         self._clock = HostClock()
         self._clock.adjust(time.monotonic(), 0.0, drift)

@@ -46,6 +46,9 @@ DRIFT: Final = 0.02
 """Between the slowest clock and the fastest: so two hosts' rounds meet in every phase, in both
 worlds, where those of equal clocks would keep the phase that the first news gave them."""
 TOLERANCE: Final = 0.15
+UNSEEN: Final = 0.02
+"""By how much fewer of the pairs may be seen for real than in the simulator: what never came has no
+time, so times alone would not show it. (A record that a newer one replaces is seen by fewer.)"""
 PROBES: Final = 400
 """Datagrams that the latency is measured with."""
 
@@ -237,6 +240,14 @@ def _crashing(cluster: Cluster, host: Host) -> Callable[[], None]:
     return lambda: cluster.crash(host)
 
 
+def seen_less(real: Sequence[Times], virtual: Sequence[Times], what: str) -> float:
+    """Of the pairs that the simulator sees, the part that is not seen for real; 0 if none is."""
+    here, there = (
+        statistics.mean(len(getattr(times, what)) for times in runs) for runs in (real, virtual)
+    )
+    return max(0.0, 1 - here / there)
+
+
 def pooled(all_times: Sequence[Times]) -> Times:
     """Several runs as one."""
     return Times(
@@ -280,6 +291,14 @@ def main(argv: Sequence[str]) -> tuple[dict[str, object], list[Target]]:
             f"{name} off the simulator's by", abs(found[name] / expected[name] - 1), most=TOLERANCE
         )
         for name in found
+    ]
+    targets += [
+        Target(
+            f"{what} unseen, of what the simulator sees",
+            seen_less(real, virtual, what),
+            most=UNSEEN,
+        )
+        for what in ("infection", "detection")
     ]
     content: dict[str, object] = {"real": found, "simulated": expected, "latency_s": latency}
     return {**content, "late_s": statistics.mean(late)}, targets

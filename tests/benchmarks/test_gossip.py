@@ -10,13 +10,14 @@ from hypothesis import strategies as st
 
 from benchmarks.gossip import compare, msgpack
 from benchmarks.gossip.compare import Figures
-from benchmarks.gossip.directory import GROUP_PREFIXES, Directory, Keys, address_of, group_of
+from benchmarks.gossip.directory import GROUP_PREFIXES, Directory, address_of, group_of
 from benchmarks.gossip.ours import Lines
 from benchmarks.gossip.sealing import Sealer
 from benchmarks.gossip.serf import Rpc
 from benchmarks.gossip.swarm import Observation, Watcher
 from gossip import RecordKind, records
 from meshd.node.wire import ENTRY_SIZE, HEADER_SIZE, TAG_SIZE
+from simulations.authority import Ed25519Authority
 from simulations.lab.waiting import LabError, wait_until
 
 values = st.recursive(
@@ -87,13 +88,23 @@ def test_a_seal_for_another_or_spoiled_is_nothing() -> None:
 def test_records_are_really_signed() -> None:
     directory = Directory(2)
     record = records.signed(
-        Keys(1), RecordKind.MEMBER, directory.public[1], directory.identities[1], 1, b"body"
+        Ed25519Authority.of(1),
+        RecordKind.MEMBER,
+        directory.public[1],
+        directory.identities[1],
+        1,
+        b"body",
     )
-    assert records.verified(Keys(0), record)
+    assert records.verified(Ed25519Authority.of(0), record)
     other = records.signed(
-        Keys(0), RecordKind.MEMBER, directory.public[1], directory.identities[1], 1, b"body"
+        Ed25519Authority.of(0),
+        RecordKind.MEMBER,
+        directory.public[1],
+        directory.identities[1],
+        1,
+        b"body",
     )
-    assert not records.verified(Keys(0), other)
+    assert not records.verified(Ed25519Authority.of(0), other)
 
 
 def test_an_agents_lines_are_read_however_they_are_cut() -> None:

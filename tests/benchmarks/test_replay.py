@@ -43,6 +43,13 @@ def test_figures_need_something_to_be_figures_of() -> None:
     assert figures["infection p95, s"] == pytest.approx(95.0, abs=2)
 
 
+def test_what_never_came_is_counted_where_times_cannot_show_it() -> None:
+    whole, half = Times([1.0] * 10, [2.0] * 4), Times([1.0] * 5, [2.0] * 4)
+    assert replay.seen_less([half], [whole, whole], "infection") == 0.5
+    assert replay.seen_less([half], [whole, whole], "detection") == 0.0
+    assert replay.seen_less([whole], [half], "infection") == 0.0
+
+
 def test_the_simulator_sees_every_record_and_every_crash() -> None:
     workload = plan(8, 20, 2, CONFIG, seed=3)
     times = simulate(workload, CONFIG, 50e-6, 0.001, seed=1)
