@@ -1,32 +1,36 @@
-"""The data plane beside a bare cable, a C forwarder and wireguard-go: medians of taking turns."""
+"""The data plane beside a bare line, a C forwarder and other VPNs: medians of taking turns."""
 
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
+from functools import partial
 
-from benchmarks.contenders import CONTENDERS, Contender, make, need
-from benchmarks.measure import MEASURES
+from benchmarks.contenders import CONTENDERS, cable, make, need
+from benchmarks.lossy import CONTENDERS as FAR
+from benchmarks.lossy import CONTROLS, LOSSES, WARM_S, Lines, lossy
+from benchmarks.measure import MEASURES, unit
 from benchmarks.report import Samples, Target, medians, ratio, table
+from benchmarks.rows import Row, collect
 from simulations.lab.namespaces import Lab
 
+OTHERS = ("lossy", "reorder")
 
-def collect(
-    lab: Lab, contenders: Sequence[Contender], measures: Sequence[str], rounds: int, seconds: int
-) -> Samples:
-    """``rounds`` times each measure on every contender in turn, starting with another each time."""
-    samples: dict[str, dict[str, list[float]]] = {
-        measure: {each.name: [] for each in contenders} for measure in measures
-    }
-    for turn in range(rounds):
-        for measure in measures:
-            start = turn % len(contenders)
-            for each in [*contenders[start:], *contenders[:start]]:
-                value = MEASURES[measure][1](lab, each, seconds)
-                samples[measure][each.name].append(value)
-                print(f"round {turn + 1}: {measure} {each.name} {value:.3f}", file=sys.stderr)
-    return samples
+
+def near(lab: Lab, names: Sequence[str], measures: Sequence[str], seconds: int) -> list[Row]:
+    """What is measured between two hosts with a cable."""
+    made = {name: make(lab, name, cable(lab, f"near{i}")) for i, name in enumerate(names)}
+    return [
+        Row(measure, {n: partial(MEASURES[measure], lab, c, seconds) for n, c in made.items()})
+        for measure in measures
+    ]
+
+
+def far(lab: Lab, options: argparse.Namespace) -> list[Row]:
+    """What is measured over a WAN."""
+    lines = Lines(lab, options.only or FAR, options.seconds, options.warm)
+    rows = lines.lossy(options.cc, options.loss) if "lossy" in options.measure else []
+    return rows + (lines.reorder(options.cc) if "reorder" in options.measure else [])
 
 
 def targets(samples: Samples) -> list[Target]:
@@ -36,39 +40,64 @@ def targets(samples: Samples) -> list[Target]:
         ("one TCP stream over the C forwarder's", "tcp1", "null", 0.35),
         ("64-byte UDP over wireguard-go's", "udp64", "wireguard-go", 2.0),
     ]
-    return [
+    for percent in (0.0, 0.5, 1.0, 2.0, 4.0):
+        name = f"BBR at {percent:g} % loss over bare BBR"
+        wanted.append((name, lossy("bbr", percent), "bare", 0.95))
+    found = [
         Target(name, value, least=least)
         for name, measure, under, least in wanted
         if (value := ratio(samples, measure, "aegisray", under)) is not None
     ]
+    middle = medians(samples)
+    for percent, least in ((0.5, 300.0), (1.0, 300.0), (2.0, 100.0), (4.0, 100.0)):
+        if (rate := middle.get(lossy("cubic", percent), {}).get("aegisray")) is not None:
+            found.append(Target(f"cubic at {percent:g} % loss, Mbit/s", rate, least=least))
+    return found
 
 
 def show(samples: Samples) -> str:
-    """The medians, and under each other's what AegisRay's is of it."""
+    """The medians, a table for each set of contenders, and what AegisRay's are of the others'."""
     middle = medians(samples)
-    names = list(next(iter(middle.values())))
+    sets: dict[tuple[str, ...], list[str]] = {}
+    for figure, values in samples.items():
+        sets.setdefault(tuple(values), []).append(figure)
+    return "\n".join(_table(samples, middle, names, figures) for names, figures in sets.items())
+
+
+def _table(
+    samples: Samples,
+    middle: dict[str, dict[str, float]],
+    names: Sequence[str],
+    figures: Sequence[str],
+) -> str:
+    others = [name for name in names if name != "aegisray"] if "aegisray" in names else []
     rows = []
-    for name in names:
-        rows.append([name, *(f"{middle[measure][name]:.2f}" for measure in middle)])
-    for name in names:
-        if name != "aegisray" and "aegisray" in names:
-            found = [ratio(samples, measure, "aegisray", name) for measure in middle]
-            rows.append([f"aegisray / {name}", *(f"{value or 0:.2f}" for value in found)])
-    header = ["", *(f"{measure} {MEASURES[measure][0]}" for measure in middle)]
-    return table(header, rows)
+    for figure in figures:
+        own = [middle[figure].get(name) for name in names]
+        ratios = [ratio(samples, figure, "aegisray", other) for other in others]
+        cells = ["" if value is None else f"{value:.2f}" for value in [*own, *ratios]]
+        rows.append([f"{figure}, {unit(figure)}", *cells])
+    return table(["", *names, *(f"/ {other}" for other in others)], rows)
 
 
 def main(argv: Sequence[str]) -> tuple[dict[str, object], list[Target]]:
     """Measure, print the table, and return the JSON's content and the targets."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks datapath", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=3, help="of each measurement")
-    parser.add_argument("--only", nargs="+", choices=CONTENDERS, default=list(CONTENDERS))
-    parser.add_argument("--measure", nargs="+", choices=MEASURES, default=list(MEASURES))
+    parser.add_argument("--only", nargs="+", choices=CONTENDERS, metavar="CONTENDER")
+    choices = [*MEASURES, *OTHERS]
+    parser.add_argument("--measure", nargs="+", choices=choices, default=choices, metavar="MEASURE")
+    parser.add_argument("--loss", nargs="+", type=float, default=LOSSES, help="percent")
+    parser.add_argument("--cc", nargs="+", choices=CONTROLS, default=CONTROLS)
+    parser.add_argument("--warm", type=int, default=WARM_S, help="uncounted seconds on a WAN")
     options = parser.parse_args(argv)
-    need("iperf3", "ping")
+    need("iperf3", "ping", "ethtool")
+    local = [measure for measure in options.measure if measure in MEASURES]
     with Lab() as lab:
-        contenders = [make(lab, name) for name in options.only]
-        samples = collect(lab, contenders, options.measure, options.rounds, options.seconds)
+        rows = near(lab, options.only or list(CONTENDERS), local, options.seconds) if local else []
+        if len(local) < len(options.measure):
+            rows += far(lab, options)
+        samples = collect(rows, options.rounds)
     print(show(samples))
     return {"rounds": samples, "medians": medians(samples)}, targets(samples)

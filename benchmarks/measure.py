@@ -9,21 +9,39 @@ from collections.abc import Callable
 from typing import Any
 
 from benchmarks.contenders import Contender
+from benchmarks.rows import Figures
 from simulations.lab.namespaces import Lab
 from simulations.lab.waiting import LabError
 
-Measure = Callable[[Lab, Contender, int], float]
+Measure = Callable[[Lab, Contender, int], Figures]
+UNITS = {
+    "tcp1": "Gbit/s",
+    "tcp1-back": "Gbit/s",
+    "tcp4": "Gbit/s",
+    "udp64": "kpps",
+    "ping-idle": "us",
+    "ping-loaded": "us",
+    "lossy": "Mbit/s",
+    "reorder": "Mbit/s",
+}
+"""By the first word of a figure's name; less is better of times, more of the others."""
+
+
+def unit(figure: str) -> str:
+    """The unit of a figure."""
+    return UNITS[figure.partition(" ")[0]]
 
 
 def tcp(contender: Contender, seconds: int, *options: str) -> float:
     """TCP payload received, in Gbit/s."""
-    end = _iperf(contender, seconds, *options)
+    end = iperf(contender, seconds, *options)["end"]
     return float(end["sum_received"]["bits_per_second"]) / 1e9
 
 
 def udp64(contender: Contender, seconds: int) -> float:
     """UDP datagrams of 64 bytes received per second, in thousands, sent as fast as possible."""
-    total = _iperf(contender, seconds, "--udp", "--length", "64", "--bandwidth", "0")["sum"]
+    options = ["--udp", "--length", "64", "--bandwidth", "0"]
+    total = iperf(contender, seconds, *options)["end"]["sum"]
     return float((total["packets"] - total["lost_packets"]) / total["seconds"] / 1e3)
 
 
@@ -48,26 +66,27 @@ def ping_loaded_us(lab: Lab, contender: Contender, seconds: int) -> float:
         load.wait(seconds + 20)
 
 
-MEASURES: dict[str, tuple[str, Measure]] = {
-    "tcp1": ("Gbit/s", lambda lab, each, seconds: tcp(each, seconds)),
-    "tcp1-back": ("Gbit/s", lambda lab, each, seconds: tcp(each, seconds, "--reverse")),
-    "tcp4": ("Gbit/s", lambda lab, each, seconds: tcp(each, seconds, "--parallel", "4")),
-    "udp64": ("kpps", lambda lab, each, seconds: udp64(each, seconds)),
-    "ping-idle": ("us", lambda lab, each, seconds: ping_us(each, 200, 0.005)),
-    "ping-loaded": ("us", ping_loaded_us),
+MEASURES: dict[str, Measure] = {
+    "tcp1": lambda lab, each, seconds: {"tcp1": tcp(each, seconds)},
+    "tcp1-back": lambda lab, each, seconds: {"tcp1-back": tcp(each, seconds, "--reverse")},
+    "tcp4": lambda lab, each, seconds: {"tcp4": tcp(each, seconds, "--parallel", "4")},
+    "udp64": lambda lab, each, seconds: {"udp64": udp64(each, seconds)},
+    "ping-idle": lambda lab, each, seconds: {"ping-idle": ping_us(each, 200, 0.005)},
+    "ping-loaded": lambda lab, each, seconds: {"ping-loaded": ping_loaded_us(lab, each, seconds)},
 }
-"""Each measure's unit and function; in microseconds less is better, in the others more."""
+"""What is measured over a cable."""
 
 
-def _iperf(contender: Contender, seconds: int, *options: str) -> dict[str, Any]:
+def iperf(contender: Contender, seconds: int, *options: str) -> dict[str, Any]:
+    """One run of the iperf3 client at the left host: its whole JSON."""
     line = ["iperf3", "--json", "-c", contender.address, "-t", str(seconds), *options]
     try:
         done = subprocess.run(
             contender.left.command(line), capture_output=True, text=True, timeout=seconds + 30
         )
-        answer = json.loads(done.stdout)
+        answer = dict(json.loads(done.stdout))
     except (subprocess.TimeoutExpired, ValueError) as error:
         raise LabError(f"{contender.name}: iperf3 gave no result: {error}") from error
     if "error" in answer:
         raise LabError(f"{contender.name}: iperf3: {answer['error']}")
-    return dict(answer["end"])
+    return answer

@@ -38,9 +38,9 @@ class Target:
 
 
 def medians(samples: Samples) -> dict[str, dict[str, float]]:
-    """The median over the rounds."""
+    """The median over the rounds, of those that gave a figure."""
     return {
-        measure: {name: statistics.median(values) for name, values in each.items()}
+        measure: {name: statistics.median(values) for name, values in each.items() if values}
         for measure, each in samples.items()
     }
 

@@ -43,12 +43,19 @@ def test_a_table_lines_its_columns_up() -> None:
     )
 
 
-def test_the_shown_table_has_a_ratio_for_each_peer() -> None:
-    lines = datapath.show(SAMPLES).splitlines()
-    assert [line.split("  ")[0] for line in lines[1:]] == [
-        "aegisray",
-        "null",
-        "wireguard-go",
-        "aegisray / null",
-        "aegisray / wireguard-go",
-    ]
+def test_the_shown_table_has_a_column_for_each_contender_and_for_each_ratio() -> None:
+    assert datapath.show(SAMPLES) == (
+        "              aegisray  null  wireguard-go  / null  / wireguard-go\n"
+        "tcp1, Gbit/s      4.00  8.00          1.00    0.50            3.00\n"
+    )
+
+
+def test_what_one_contender_did_not_give_stays_empty() -> None:
+    assert datapath.show({"tcp1": {"bare": [], "aegisray": [2.0]}}) == (
+        "              bare  aegisray  / bare\ntcp1, Gbit/s            2.00\n"
+    )
+
+
+def test_contenders_that_were_measured_apart_have_tables_of_their_own() -> None:
+    far = {"lossy bbr 1 %": {"bare": [400.0], "aegisray": [380.0]}}
+    assert datapath.show({**SAMPLES, **far}).count("\n\n") == 1

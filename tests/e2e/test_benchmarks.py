@@ -13,10 +13,20 @@ pytestmark = pytest.mark.e2e
 def test_a_short_run_writes_what_it_measured(tmp_path: Path) -> None:
     file = tmp_path / "figures.json"
     short = ["--rounds", "1", "--seconds", "1", "--measure", "tcp1", "ping-idle"]
-    assert main(["datapath", "--only", "veth", *short, "--json", str(file)]) == 0
+    assert main(["datapath", "--only", "bare", *short, "--json", str(file)]) == 0
     figures = json.loads(file.read_text())["datapath"]
-    assert figures["medians"]["tcp1"]["veth"] > 0.1
-    assert 0 < figures["medians"]["ping-idle"]["veth"] < 1e5
+    assert figures["medians"]["tcp1"]["bare"] > 0.1
+    assert 0 < figures["medians"]["ping-idle"]["bare"] < 1e5
+
+
+def test_a_lossy_line_is_measured_bare(tmp_path: Path) -> None:
+    file = tmp_path / "figures.json"
+    short = ["--rounds", "1", "--seconds", "1", "--warm", "0", "--loss", "1", "--cc", "cubic"]
+    assert (
+        main(["datapath", "--measure", "lossy", "--only", "bare", *short, "--json", str(file)]) == 0
+    )
+    rate = json.loads(file.read_text())["datapath"]["medians"]["lossy cubic 1 %"]["bare"]
+    assert 0.1 < rate < 300
 
 
 def test_a_missing_tool_is_told_in_one_sentence(
