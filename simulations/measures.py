@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import inf
 
 from gossip.events import MemberDown, MemberUp, RecordChanged
 from gossip.ids import NodeId
@@ -53,7 +54,7 @@ class FirstSight(Observer):
 
     def within(self, hosts: Iterable[Host], share: float) -> float:
         """Seconds until this share of `hosts` had seen it; infinite if fewer did."""
-        return share_within([self.times.get(host.number, float("inf")) for host in hosts], share)
+        return share_within([self.times.get(host.number, inf) for host in hosts], share)
 
 
 class Infection(FirstSight):
@@ -92,9 +93,9 @@ class Verdicts(FirstSight):
 
 
 def share_within(times: Sequence[float], share: float) -> float:
-    """The time by which `share` (0 to 1) of `times` had passed; 0 if there are none."""
+    """The time by which `share` (0 to 1) of `times` had passed; infinite if there are none."""
     if not times:
-        return 0.0
+        return inf
     ordered = sorted(times)
     wanted = max(1, -(-len(ordered) * share // 1))
     return ordered[int(wanted) - 1]

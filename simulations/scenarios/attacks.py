@@ -101,7 +101,10 @@ def lie(run: Run) -> None:
 
 
 def misjudged(run: Run) -> float:
-    """The median share by which coordinates misjudge the round trips that honest hosts measured."""
+    """The median share by which coordinates misjudge round trips that honest hosts measured.
+
+    1, as if they told nothing, where none was measured.
+    """
     errors = [
         abs((protocol.distance(member.id) or 0.0) - member.rtt) / member.rtt
         for host in run.cluster.running
@@ -110,7 +113,7 @@ def misjudged(run: Run) -> float:
         for member in protocol.members()
         if member.rtt and run.cluster.by_identity[member.id].honest
     ]
-    return median(errors) if errors else 0.0
+    return median(errors) if errors else 1.0
 
 
 def suffer(run: Run) -> None:

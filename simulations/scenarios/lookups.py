@@ -60,25 +60,23 @@ class Searches(Observer):
     def __init__(self, run: Run) -> None:
         self.all: list[_Search] = []
         self._run = run
-        self._open: dict[tuple[int, bytes], _Search] = {}
+        self._open: dict[tuple[int, bytes], list[_Search]] = {}
 
     def ask(self, host: Host, key: bytes, subject: Host) -> None:
         """Let a host look a key up that is its subject's."""
         search = _Search(self._run.world.now, subject)
-        self._open[host.number, key] = search
+        self._open.setdefault((host.number, key), []).append(search)
         self.all.append(search)
         self._run.cluster.act(host, partial(gossiper(host).protocol.lookup, key))
 
     def saw(self, host: Host, seen: Seen) -> None:
-        """Note an answer: it must hold the subject's MEMBER record."""
+        """Note an answer: it must hold the subject's MEMBER record. It answers all who wait."""
         if not isinstance(seen, LookupDone):
             return
-        search = self._open.pop((host.number, seen.key), None)
-        if search is None:
-            return
-        search.took_s, search.hops = self._run.world.now - search.begun, seen.hops
-        wanted = (search.subject.identity, RecordKind.MEMBER)
-        search.found = wanted in {(record.subject, record.kind) for record in seen.records}
+        held = {(record.subject, record.kind) for record in seen.records}
+        for search in self._open.pop((host.number, seen.key), []):
+            search.took_s, search.hops = self._run.world.now - search.begun, seen.hops
+            search.found = (search.subject.identity, RecordKind.MEMBER) in held
 
 
 def key_of(host: Host) -> bytes:
@@ -113,12 +111,13 @@ def announce(run: Run) -> None:
 
 
 def note_views(run: Run) -> None:
-    """Put down what the views are like."""
+    """See that nobody knows everyone, and nobody keeps more neighbours than allowed."""
     narrow = [host for host in run.cluster.running if gossiper(host).is_partial]
     run.figures["partial views"] = len(narrow)
-    run.figures["neighbours at most"] = max(
-        (len(gossiper(host).protocol.neighbours()) for host in narrow), default=0
-    )
+    count, running = len(narrow), len(run.cluster.running)
+    run.expect("every view is partial", count == running, f"{count} of {running}")
+    most = max(len(gossiper(host).protocol.neighbours()) for host in run.cluster.running)
+    run.target("neighbours of a host", most, run.config.active_view, "")
 
 
 def _announce(host: Host, now: float) -> None:

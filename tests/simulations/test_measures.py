@@ -24,7 +24,7 @@ def test_those_who_never_saw_it_count_as_infinitely_late() -> None:
     sight.note(cluster.hosts[1])
     assert sight.within(cluster.hosts, 0.25) == 2.0
     assert sight.within(cluster.hosts, 0.5) == inf
-    assert share_within([], 0.5) == 0.0
+    assert share_within([], 0.5) == inf
 
 
 def test_only_the_first_sight_counts_and_the_curve_rises_to_all() -> None:

@@ -1,23 +1,48 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from gossip.events import LookupDone
 from simulations.run import Run
 from simulations.scenarios import SCENARIOS
-from simulations.scenarios.lookups import SMALL, key_of
+from simulations.scenarios.lookups import SMALL, Searches, key_of
 from tests.simulations.scenarios.played import play
 
 
 def test_who_keeps_a_few_neighbours_finds_everyone() -> None:
     report = play("partial-view", 20)
     assert report.figures["partial views"] == 20
-    assert report.figures["neighbours at most"] <= SMALL.active_view
     assert len(report.series["at rest: lookup s"]) == 20
     assert [target.name for target in report.targets] == [
+        "neighbours of a host",
         "at rest: 99 % within",
         "after a crash: 99 % within",
         "when all are back: 99 % within",
     ]
+
+
+def test_one_answer_is_that_of_all_who_asked_the_same_meanwhile() -> None:
+    run = Run(SCENARIOS["partial-view"], 20, 1, None)
+    asker, subject = run.hosts[:2]
+    for host in (asker, subject):
+        run.start(host)
+    run.world.run_for(2.0)
+    searches = Searches(run)
+    for _ in range(2):
+        searches.ask(asker, key_of(subject), subject)
+    searches.saw(asker, LookupDone(key_of(subject), (), None, 3))
+    assert [search.hops for search in searches.all] == [3, 3]
+    assert not any(search.found for search in searches.all)
+
+
+def test_where_everyone_knows_everyone_the_scenario_fails() -> None:
+    scenario = replace(SCENARIOS["partial-view"], config=replace(SMALL, full_view=100))
+    report = Run(scenario, 20, 1, None).play()
+    failed = [check.name for check in report.checks if not check.ok]
+    assert "every view is partial" in failed
+    assert not report.targets[0].ok
 
 
 def test_a_key_is_found_though_bad_hosts_sit_around_it() -> None:

@@ -77,6 +77,13 @@ def test_news_reaches_twice_as_many_in_less_than_one_more_round() -> None:
     assert curve[-1][1] == 1.0  # type: ignore[index]
 
 
+def test_news_that_does_not_reach_all_is_no_short_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("simulations.scenarios.published.NEWS_S", 0.01)
+    report = Run(BY_NAME["swim-infection"], 32, 1).play()
+    assert not report.ok
+    assert any("news reaches all of 32" in check.name for check in report.checks if not check.ok)
+
+
 def test_the_groups_decide_the_hash() -> None:
     first = Run(BY_NAME["swim-messages"], 8, 1).play().trace_hash
     assert Run(BY_NAME["swim-messages"], 8, 1).play().trace_hash == first
