@@ -9,7 +9,7 @@ DEMO_TOOLS := ip=iproute2 nft=nftables ping=iputils-ping sysctl=procps
 TEST_TOOLS := $(DEMO_TOOLS) ethtool=ethtool iperf3=iperf3 openssl=openssl \
 	systemd-analyze=systemd
 BENCH_TOOLS := $(TEST_TOOLS) gcc=gcc wg=wireguard-tools wireguard-go=wireguard-go \
-	serf=serf setpriv=util-linux
+	nebula=nebula tincd=tinc serf=serf setpriv=util-linux
 # Seconds before a hanging test run is stopped, so that a build never waits for ever.
 UNIT_LIMIT := 420
 E2E_LIMIT := 420
@@ -43,7 +43,7 @@ simulate: ready-test ## every scenario of the simulator but the longest, with it
 	@for scenario in $$($(BIN)/python -m simulations list --quick | cut -d' ' -f1); do \
 		$(BIN)/python -m simulations run $$scenario --seed 1 || exit 1; done
 
-bench: ready-bench ## beside WireGuard, a C forwarder and serf, in one run (root)
+bench: ready-bench ## beside other VPNs, a C forwarder and serf, in one run (root)
 	@.ci/prepare root bench
 	$(BIN)/python -m benchmarks
 

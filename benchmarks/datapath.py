@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
-from benchmarks.contenders import CONTENDERS, cable, make, need
+from benchmarks.contenders import CONTENDERS, Build, given, make
 from benchmarks.lossy import CONTENDERS as FAR
-from benchmarks.lossy import CONTROLS, LOSSES, WARM_S, Lines, lossy
+from benchmarks.lossy import CONTROLS, LOSSES, WARM_S, Lines
 from benchmarks.measure import MEASURES, unit
+from benchmarks.pairs import Contender, cable, need
+from benchmarks.promises import targets
 from benchmarks.report import Samples, Target, medians, ratio, table
 from benchmarks.rows import Row, collect
 from simulations.lab.namespaces import Lab
@@ -17,42 +19,25 @@ from simulations.lab.namespaces import Lab
 OTHERS = ("lossy", "reorder")
 
 
-def near(lab: Lab, names: Sequence[str], measures: Sequence[str], seconds: int) -> list[Row]:
+def near(lab: Lab, builds: Mapping[str, Build], options: argparse.Namespace) -> list[Row]:
     """What is measured between two hosts with a cable."""
-    made = {name: make(lab, name, cable(lab, f"near{i}")) for i, name in enumerate(names)}
+    wanted = [measure for measure in MEASURES if measure in options.measure]
+    made: dict[str, Contender] = {}
+    for index, (name, build) in enumerate(builds.items() if wanted else ()):
+        made[name] = make(lab, name, build, cable(lab, f"near{index}"))
     return [
-        Row(measure, {n: partial(MEASURES[measure], lab, c, seconds) for n, c in made.items()})
-        for measure in measures
+        Row(each, {n: partial(MEASURES[each], lab, c, options.seconds) for n, c in made.items()})
+        for each in wanted
     ]
 
 
-def far(lab: Lab, options: argparse.Namespace) -> list[Row]:
+def far(lab: Lab, builds: Mapping[str, Build], options: argparse.Namespace) -> list[Row]:
     """What is measured over a WAN."""
-    lines = Lines(lab, options.only or FAR, options.seconds, options.warm)
+    if not {"lossy", "reorder"} & set(options.measure):
+        return []
+    lines = Lines(lab, builds, options.seconds, options.warm)
     rows = lines.lossy(options.cc, options.loss) if "lossy" in options.measure else []
     return rows + (lines.reorder(options.cc) if "reorder" in options.measure else [])
-
-
-def targets(samples: Samples) -> list[Target]:
-    """What was promised of the data plane, as far as it was measured."""
-    wanted = [
-        ("one TCP stream over wireguard-go's", "tcp1", "wireguard-go", 3.0),
-        ("one TCP stream over the C forwarder's", "tcp1", "null", 0.35),
-        ("64-byte UDP over wireguard-go's", "udp64", "wireguard-go", 2.0),
-    ]
-    for percent in (0.0, 0.5, 1.0, 2.0, 4.0):
-        name = f"BBR at {percent:g} % loss over bare BBR"
-        wanted.append((name, lossy("bbr", percent), "bare", 0.95))
-    found = [
-        Target(name, value, least=least)
-        for name, measure, under, least in wanted
-        if (value := ratio(samples, measure, "aegisray", under)) is not None
-    ]
-    middle = medians(samples)
-    for percent, least in ((0.5, 300.0), (1.0, 300.0), (2.0, 100.0), (4.0, 100.0)):
-        if (rate := middle.get(lossy("cubic", percent), {}).get("aegisray")) is not None:
-            found.append(Target(f"cubic at {percent:g} % loss, Mbit/s", rate, least=least))
-    return found
 
 
 def show(samples: Samples) -> str:
@@ -82,22 +67,33 @@ def _table(
 
 def main(argv: Sequence[str]) -> tuple[dict[str, object], list[Target]]:
     """Measure, print the table, and return the JSON's content and the targets."""
+    options = _options(argv)
+    builds = given(options.wireguard_go)
+    chosen = {name: build for name, build in builds.items() if name in (options.only or builds)}
+    distant = chosen if options.only else {name: builds[name] for name in FAR}
+    need("iperf3", "ping", "ethtool")
+    with Lab() as lab:
+        rows = near(lab, chosen, options) + far(lab, distant, options)
+        samples = collect(rows, options.rounds)
+    print(show(samples))
+    return {"rounds": samples, "medians": medians(samples)}, targets(samples)
+
+
+def _options(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks datapath", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=3, help="of each measurement")
-    parser.add_argument("--only", nargs="+", choices=CONTENDERS, metavar="CONTENDER")
+    parser.add_argument("--quick", action="store_true", help="one round of one second")
     choices = [*MEASURES, *OTHERS]
     parser.add_argument("--measure", nargs="+", choices=choices, default=choices, metavar="MEASURE")
+    parser.add_argument("--only", nargs="+", metavar="CONTENDER", help=", ".join(CONTENDERS))
+    parser.add_argument("--wireguard-go", metavar="PATH", help="another beside Debian's")
     parser.add_argument("--loss", nargs="+", type=float, default=LOSSES, help="percent")
     parser.add_argument("--cc", nargs="+", choices=CONTROLS, default=CONTROLS)
     parser.add_argument("--warm", type=int, default=WARM_S, help="uncounted seconds on a WAN")
     options = parser.parse_args(argv)
-    need("iperf3", "ping", "ethtool")
-    local = [measure for measure in options.measure if measure in MEASURES]
-    with Lab() as lab:
-        rows = near(lab, options.only or list(CONTENDERS), local, options.seconds) if local else []
-        if len(local) < len(options.measure):
-            rows += far(lab, options)
-        samples = collect(rows, options.rounds)
-    print(show(samples))
-    return {"rounds": samples, "medians": medians(samples)}, targets(samples)
+    if unknown := set(options.only or ()) - set(given(options.wireguard_go)):
+        parser.error(f"no such contender: {', '.join(sorted(unknown))}")
+    if options.quick:
+        options.rounds = options.seconds = 1
+    return options

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
-from benchmarks.contenders import Contender, across, make
+from benchmarks.contenders import Build, make
 from benchmarks.measure import tcp
+from benchmarks.pairs import Contender, across
 from benchmarks.rows import Figures, Row
 from simulations.lab.namespaces import Lab
 from simulations.lab.wan import Line, Wan
@@ -35,14 +36,14 @@ def reorder(control: str) -> str:
 class Lines:
     """A WAN of its own for each contender."""
 
-    def __init__(self, lab: Lab, names: Sequence[str], seconds: int, warm_s: int = WARM_S) -> None:
+    def __init__(self, lab: Lab, builds: Mapping[str, Build], seconds: int, warm_s: int) -> None:
         self._seconds, self._warm_s = seconds, warm_s
         self._wans: dict[str, Wan] = {}
         self._contenders: dict[str, Contender] = {}
-        for index, name in enumerate(names):
-            label = f"far{index}"
-            self._wans[name] = Wan(lab, label, Line(delay_ms=DELAY_MS), seed=index)
-            self._contenders[name] = make(lab, name, across(self._wans[name], label))
+        for index, (name, build) in enumerate(builds.items()):
+            wan = Wan(lab, f"far{index}", Line(delay_ms=DELAY_MS), seed=index)
+            self._wans[name] = wan
+            self._contenders[name] = make(lab, name, build, across(wan))
 
     def lossy(self, controls: Sequence[str], percents: Sequence[float]) -> list[Row]:
         """A row for each congestion control and loss."""

@@ -1,26 +1,37 @@
-"""Single measurements between the two hosts of a contender, by iperf3 and ping."""
+"""Single measurements between the two hosts of a contender: iperf3, ping, and a C program."""
 
 from __future__ import annotations
 
 import json
+import math
+import os
 import re
+import statistics
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
-from benchmarks.contenders import Contender
+from benchmarks.pairs import Contender, compiled, serve
 from benchmarks.rows import Figures
 from simulations.lab.namespaces import Lab
 from simulations.lab.waiting import LabError
 
 Measure = Callable[[Lab, Contender, int], Figures]
+ROUND_TRIPS_PORT = 5301
+SPACING_S = 0.005
+"""Between the pings under load; it takes 80 % of the time, as the stream first has to start."""
 UNITS = {
     "tcp1": "Gbit/s",
     "tcp1-back": "Gbit/s",
     "tcp4": "Gbit/s",
     "udp64": "kpps",
     "ping-idle": "us",
+    "round-trips": "thousand/s",
     "ping-loaded": "us",
+    "ping-loaded-p99": "us",
+    "cpu-sender": "s/GB",
+    "cpu-receiver": "s/GB",
     "lossy": "Mbit/s",
     "reorder": "Mbit/s",
 }
@@ -45,34 +56,73 @@ def udp64(contender: Contender, seconds: int) -> float:
     return float((total["packets"] - total["lost_packets"]) / total["seconds"] / 1e3)
 
 
-def ping_us(contender: Contender, count: int, interval_s: float) -> float:
-    """The mean round trip in microseconds."""
-    line = ["ping", "-q", "-c", str(count), "-i", str(interval_s), contender.address]
-    found = re.search(r"= [\d.]+/([\d.]+)/", contender.left.run(*line))
-    if found is None:
-        raise LabError(f"{contender.name}: no ping was answered")
-    return float(found[1]) * 1e3
+def round_trips(lab: Lab, contender: Contender, seconds: int) -> float:
+    """One byte there and one back over one TCP connection, in thousands per second."""
+    command = [str(compiled(lab, "roundtrips")), str(ROUND_TRIPS_PORT)]
+    server = serve(lab, contender.right, command, ROUND_TRIPS_PORT)
+    try:
+        line = [*command, contender.address, str(seconds)]
+        return float(contender.left.run(*line, timeout_s=seconds + 20)) / 1e3
+    finally:
+        server.kill()
+        server.wait()
 
 
-def ping_loaded_us(lab: Lab, contender: Contender, seconds: int) -> float:
-    """The mean round trip in microseconds while one TCP stream runs."""
+def pings_us(contender: Contender, count: int, interval_s: float) -> list[float]:
+    """Round trips in microseconds, of those that were answered."""
+    line = ["ping", "-c", str(count), "-i", f"{interval_s:.4f}", "-W", "1", contender.address]
+    said = contender.left.run(*line, timeout_s=count * interval_s + 20)
+    times = [float(text) * 1e3 for text in re.findall(r" time=([\d.]+) ms", said)]
+    if not times:
+        raise LabError(f"no ping to {contender.address} was answered")
+    return times
+
+
+def percentile(values: Sequence[float], percent: float) -> float:
+    """The smallest value that ``percent`` of them do not exceed (nearest rank)."""
+    return sorted(values)[max(math.ceil(len(values) * percent / 100), 1) - 1]
+
+
+def pings_loaded_us(lab: Lab, contender: Contender, seconds: int) -> list[float]:
+    """Round trips in microseconds while one TCP stream runs."""
     line = ["iperf3", "-c", contender.address, "-t", str(seconds + 1)]
     load = lab.popen(contender.left.command(line))
-    count = seconds * 50
     try:
-        ping_us(contender, 10, 0.02)  # the stream has found its rate after this
-        return ping_us(contender, count, seconds * 0.8 / count)
+        pings_us(contender, 10, 0.02)  # the stream has found its rate after this
+        return pings_us(contender, round(seconds * 0.8 / SPACING_S), SPACING_S)
     finally:
         load.wait(seconds + 20)
 
 
+def cpu_seconds(process: int) -> float:
+    """User and system time that a process has used so far (proc(5), stat fields 14 and 15)."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def stream(contender: Contender, seconds: int) -> Figures:
+    """One TCP stream, and what its forwarding cost the sender and the receiver per 10^9 bytes."""
+    before = [cpu_seconds(process) for process in contender.forwarders]
+    received = iperf(contender, seconds)["end"]["sum_received"]
+    used = [cpu_seconds(process) for process in contender.forwarders]
+    costs = [(b - a) / received["bytes"] * 1e9 for a, b in zip(before, used, strict=True)]
+    rate = received["bits_per_second"] / 1e9
+    return {"tcp1": rate, **dict(zip(("cpu-sender", "cpu-receiver"), costs, strict=False))}
+
+
+def _loaded(lab: Lab, contender: Contender, seconds: int) -> Figures:
+    times = pings_loaded_us(lab, contender, seconds)
+    return {"ping-loaded": statistics.fmean(times), "ping-loaded-p99": percentile(times, 99)}
+
+
 MEASURES: dict[str, Measure] = {
-    "tcp1": lambda lab, each, seconds: {"tcp1": tcp(each, seconds)},
+    "tcp1": lambda lab, each, seconds: stream(each, seconds),
     "tcp1-back": lambda lab, each, seconds: {"tcp1-back": tcp(each, seconds, "--reverse")},
     "tcp4": lambda lab, each, seconds: {"tcp4": tcp(each, seconds, "--parallel", "4")},
     "udp64": lambda lab, each, seconds: {"udp64": udp64(each, seconds)},
-    "ping-idle": lambda lab, each, seconds: {"ping-idle": ping_us(each, 200, 0.005)},
-    "ping-loaded": lambda lab, each, seconds: {"ping-loaded": ping_loaded_us(lab, each, seconds)},
+    "round-trips": lambda lab, each, seconds: {"round-trips": round_trips(lab, each, seconds)},
+    "ping-idle": lambda lab, each, _: {"ping-idle": statistics.fmean(pings_us(each, 200, 0.005))},
+    "ping-loaded": _loaded,
 }
 """What is measured over a cable."""
 
@@ -86,7 +136,7 @@ def iperf(contender: Contender, seconds: int, *options: str) -> dict[str, Any]:
         )
         answer = dict(json.loads(done.stdout))
     except (subprocess.TimeoutExpired, ValueError) as error:
-        raise LabError(f"{contender.name}: iperf3 gave no result: {error}") from error
+        raise LabError(f"iperf3 gave no result: {error}") from error
     if "error" in answer:
-        raise LabError(f"{contender.name}: iperf3: {answer['error']}")
+        raise LabError(f"iperf3: {answer['error']}")
     return answer

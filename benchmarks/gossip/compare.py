@@ -15,10 +15,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from benchmarks.contenders import need
 from benchmarks.gossip.ours import Ours
 from benchmarks.gossip.serf import Serf
 from benchmarks.gossip.swarm import Swarm
+from benchmarks.pairs import need
 from benchmarks.report import Target, table
 from simulations.lab.namespaces import Lab
 from simulations.lab.waiting import DeadlineError, LabError, wait_until

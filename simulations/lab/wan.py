@@ -141,12 +141,14 @@ class Wan:
     """Two hosts and the router between them; `change` makes the line another one at once."""
 
     def __init__(self, lab: Lab, label: str, line: Line, seed: int = 1) -> None:
+        self.label = label
         router = lab.namespace(f"{label}-wan")
         router.route_packets()
         for key in ("all", "default"):
             router.set_kernel(f"net/ipv4/conf/{key}/rp_filter", "0")
-        self.hosts = tuple(
-            _attach(lab, router, f"{label}-{side}", index) for index, side in enumerate("ab")
+        self.hosts = (
+            _attach(lab, router, f"{label}-a", 0),
+            _attach(lab, router, f"{label}-b", 1),
         )
         self.addresses = ADDRESSES
         command = [sys.executable, "-m", __name__, str(seed)]

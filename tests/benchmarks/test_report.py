@@ -22,13 +22,6 @@ def test_a_ratio_to_what_was_not_measured_is_none() -> None:
     assert ratio(SAMPLES, "udp64", "aegisray", "null") is None
 
 
-def test_only_measured_targets_are_judged() -> None:
-    assert [(target.value, target.met) for target in datapath.targets(SAMPLES)] == [
-        (3.0, True),
-        (0.5, True),
-    ]
-
-
 def test_a_target_is_a_floor_or_a_ceiling() -> None:
     assert Target("rate", 3.0, least=3.0).met
     assert not Target("rate", 2.9, least=3.0).met
