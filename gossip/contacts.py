@@ -7,7 +7,6 @@ else told of, or that comes from disk: it may be asked, and becomes a contact wh
 from __future__ import annotations
 
 from collections.abc import Sequence
-from heapq import nsmallest
 from typing import TYPE_CHECKING, Final
 
 from gossip.ids import NodeId
@@ -67,13 +66,18 @@ class Contacts:
     def closest(self, target: bytes, count: int) -> list[Record]:
         """MEMBER records of the closest to `target` among live members and contacts."""
         goal = int.from_bytes(target, "big")
-        found = {contact.record.subject: contact.record for contact in self.table}
+        found: dict[NodeId, Record] = {}
+        for nearer in self.table.by_distance(goal):
+            for contact in nearer:
+                found[contact.record.subject] = contact.record
+            if len(found) >= count:
+                break
         for node in self._members.live_ids():
             held = self._store.get(node, RecordKind.MEMBER)
             if held is not None:
                 found[node] = held
-        nearest = nsmallest(count, found, key=lambda node: int.from_bytes(node, "big") ^ goal)
-        return [found[node] for node in nearest]
+        nearest = sorted(found, key=lambda node: int.from_bytes(node, "big") ^ goal)
+        return [found[node] for node in nearest[:count]]
 
     def sample(self, count: int, rng: Random, without: Sequence[NodeId]) -> list[Record]:
         """Up to `count` contacts drawn at random; hints only where there are too few."""

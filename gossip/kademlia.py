@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from heapq import nsmallest
 from random import Random
 from typing import Final
 
@@ -58,6 +57,7 @@ class RoutingTable:
 
     def __init__(self, own: NodeId, k: int) -> None:
         self._own = own
+        self._number = int.from_bytes(own, "big")
         self._k = k
         self._buckets: dict[int, _Bucket] = {}
 
@@ -121,10 +121,22 @@ class RoutingTable:
         if not bucket.contacts:
             del self._buckets[index]
 
-    def closest(self, target: bytes, count: int) -> list[Contact]:
-        """The `count` contacts closest to `target`, the closest first."""
-        goal = int.from_bytes(target, "big")
-        return nsmallest(count, self, key=lambda c: int.from_bytes(c.record.subject, "big") ^ goal)
+    def by_distance(self, target: int) -> Iterator[list[Contact]]:
+        """All contacts in groups, each of them closer to the id `target` than all that follow.
+
+        Let the ids of this node and the target differ first in bit b. Range b shares more bits
+        with the target than this node does; the ranges below b all share as many as this node;
+        and whoever is in a range i above b differs from the target first in bit i.
+        """
+        buckets = self._buckets
+        away = (target ^ self._number).bit_length() - 1
+        if away in buckets:
+            yield list(buckets[away].contacts.values())
+        indices = sorted(buckets)
+        yield [c for i in indices if i < away for c in buckets[i].contacts.values()]
+        for index in indices:
+            if index > away:
+                yield list(buckets[index].contacts.values())
 
     def refresh_target(self, rng: Random) -> NodeId:
         """A random id in the range of a random bucket, no closer than the closest that is used.
@@ -135,7 +147,7 @@ class RoutingTable:
             return self._own
         index = rng.randint(min(self._buckets), BITS - 1)
         away = 1 << index | rng.getrandbits(index) if index else 1
-        return NodeId((int.from_bytes(self._own, "big") ^ away).to_bytes(NODE_ID_SIZE, "big"))
+        return NodeId((self._number ^ away).to_bytes(NODE_ID_SIZE, "big"))
 
     def estimate(self) -> int:
         """How many nodes there are, this one too, from how densely those near this one lie.
@@ -156,4 +168,4 @@ class RoutingTable:
 
     def _index(self, node: NodeId) -> int:
         """0 for the closest range that another node can be in, 127 for the farther half."""
-        return max(0, distance(self._own, node).bit_length() - 1)
+        return max(0, (self._number ^ int.from_bytes(node, "big")).bit_length() - 1)

@@ -8,8 +8,9 @@ time; one that is overdue is not waited for any more, but its answer still count
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
 
@@ -33,29 +34,26 @@ class _State(Enum):
     LIED = "lied"
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Candidate:
     record: Record
     distance: int
     hops: int
+    path: int
+    """Which of the disjoint paths it is on."""
     state: _State = _State.KNOWN
     asked_at: float = 0.0
     had_value: bool = False
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Path:
     """One of the disjoint paths: contacts by id, and whether it came to an end."""
 
-    shortlist: dict[NodeId, _Candidate]
+    shortlist: dict[NodeId, _Candidate] = field(default_factory=dict)
+    ranked: list[_Candidate] = field(default_factory=list)
+    """The same contacts, the closest first."""
     found: bool = False
-
-    def usable(self) -> list[_Candidate]:
-        """Those that answered, or may still do so, the closest first."""
-        return sorted(
-            (c for c in self.shortlist.values() if c.state not in (_State.OVERDUE, _State.LIED)),
-            key=lambda candidate: candidate.distance,
-        )
 
 
 class RoundTrip:
@@ -107,64 +105,68 @@ class Lookup:
         number = max(1, min(paths, len(begin)))
         self._width = -(-count // number)
         self._count = count
-        self._paths = [_Path({}) for _ in range(number)]
-        self._path_of: dict[NodeId, _Path] = {}
+        self._paths = [_Path() for _ in range(number)]
+        self._asked: dict[NodeId, _Candidate] = {}
+        """Who was asked, in order."""
+        self._waiting: dict[NodeId, _Candidate] = {}
+        """Of those, whose answer is awaited and not overdue."""
         for place, record in enumerate(begin):
-            self._add(self._paths[place % number], record, 1)
+            self._add(place % number, record, 1)
 
     def next_queries(self, now: float) -> list[NodeId]:
         """Whom to ask now; they count as asked."""
         asked: list[NodeId] = []
-        waiting = [candidate for candidate in self._asked() if candidate.state is _State.ASKED]
-        free = min(self._parallelism - len(waiting), MAX_QUERIES - self.queries)
+        free = min(self._parallelism - len(self._waiting), MAX_QUERIES - self.queries)
         while free > 0:
-            turns = [(self._pending(path), i) for i, path in enumerate(self._paths)]
-            for _, index in sorted(turns):
+            for index in sorted(range(len(self._paths)), key=self._pending):
                 chosen = self._next_of(self._paths[index])
                 if chosen is not None:
                     break
             else:
                 return asked
+            node = chosen.record.subject
             chosen.state, chosen.asked_at = _State.ASKED, now
-            self._path_of[chosen.record.subject] = self._paths[index]
+            self._asked[node] = self._waiting[node] = chosen
             self.queries += 1
             free -= 1
-            asked.append(chosen.record.subject)
+            asked.append(node)
         return asked
 
     def overdue(self, timeout: float, now: float) -> None:
         """Wait no longer for those that were asked `timeout` seconds ago."""
-        for candidate in self._asked():
-            if candidate.state is _State.ASKED and candidate.asked_at + timeout <= now:
+        for node, candidate in list(self._waiting.items()):
+            if candidate.asked_at + timeout <= now:
                 candidate.state = _State.OVERDUE
+                del self._waiting[node]
 
     def next_check(self, timeout: float) -> float:
         """When a query is overdue next, or the time is up."""
-        due = [c.asked_at + timeout for c in self._asked() if c.state is _State.ASKED]
+        due = [candidate.asked_at + timeout for candidate in self._waiting.values()]
         return min([self.deadline, *due])
 
     def asked_at(self, node: NodeId) -> float | None:
         """When `node` was asked, if its answer is still awaited."""
-        candidate = self._candidate(node)
+        candidate = self._asked.get(node)
         if candidate is None or candidate.state not in (_State.ASKED, _State.OVERDUE):
             return None
         return candidate.asked_at
 
     def told(self, node: NodeId, contacts: Sequence[Record], last: bool) -> None:
         """`node`, which was asked, told of these contacts; `last`: its answer is complete."""
-        path, candidate = self._path_of.get(node), self._candidate(node)
-        if path is None or candidate is None or candidate.state is _State.LIED:
+        candidate = self._asked.get(node)
+        if candidate is None or candidate.state is _State.LIED:
             return
         if last:
             candidate.state = _State.ANSWERED
+            self._waiting.pop(node, None)
         for record in contacts:
             if record.subject != self._own:
-                self._add(path, record, candidate.hops + 1)
+                self._add(candidate.path, record, candidate.hops + 1)
 
     def found(self, node: NodeId, records: Sequence[Record]) -> None:
         """`node` gave these records, which answer for the target, in part or whole."""
-        path, candidate = self._path_of.get(node), self._candidate(node)
-        if path is None or candidate is None or candidate.state is _State.LIED:
+        candidate = self._asked.get(node)
+        if candidate is None or candidate.state is _State.LIED:
             return
         for record in records:
             kinds = self._values.setdefault(record.subject, {})
@@ -180,35 +182,36 @@ class Lookup:
 
     def settle(self, node: NodeId, deadline: float) -> None:
         """A valid value came from `node`: its path ends, the others have until `deadline`."""
-        path = self._path_of.get(node)
-        if path is not None:
-            path.found = True
+        candidate = self._asked.get(node)
+        if candidate is not None:
+            self._paths[candidate.path].found = True
             self.deadline = min(self.deadline, deadline)
 
     def lied(self, node: NodeId) -> None:
         """`node` told what cannot be: it is out."""
-        candidate = self._candidate(node)
+        candidate = self._asked.get(node)
         if candidate is not None:
             candidate.state = _State.LIED
+            self._waiting.pop(node, None)
 
     def done(self, now: float) -> bool:
         """Whether nothing more is to be expected, or time is up."""
         if now >= self.deadline:
             return True
-        if any(candidate.state is _State.ASKED for candidate in self._asked()):
+        if self._waiting:
             return all(path.found for path in self._paths)
         spent = self.queries >= MAX_QUERIES
         return spent or all(self._next_of(path) is None for path in self._paths)
 
     def closest(self) -> list[Record]:
         """MEMBER records of the closest that answered, over all paths, the closest first."""
-        answered = [c for c in self._asked() if c.state is _State.ANSWERED]
-        answered.sort(key=lambda candidate: candidate.distance)
+        answered = [c for c in self._asked.values() if c.state is _State.ANSWERED]
+        answered.sort(key=_distance)
         return [candidate.record for candidate in answered[: self._count]]
 
     def to_cache(self) -> NodeId | None:
         """The closest that answered and did not have the value (section 2.3)."""
-        for candidate in sorted(self._asked(), key=lambda candidate: candidate.distance):
+        for candidate in sorted(self._asked.values(), key=_distance):
             if candidate.state is _State.ANSWERED and not candidate.had_value:
                 return candidate.record.subject
         return None
@@ -220,29 +223,32 @@ class Lookup:
     def source(self, subject: NodeId) -> tuple[NodeId | None, int]:
         """Who gave the newest record of `subject`, and after how many hops."""
         node = self._answered_by.get(subject)
-        candidate = None if node is None else self._candidate(node)
+        candidate = None if node is None else self._asked.get(node)
         return node, 0 if candidate is None else candidate.hops
 
     def silent(self) -> list[NodeId]:
         """Those that were asked and never answered."""
         return [
-            candidate.record.subject
-            for candidate in self._asked()
+            node
+            for node, candidate in self._asked.items()
             if candidate.state in (_State.ASKED, _State.OVERDUE)
         ]
 
-    def _add(self, path: _Path, record: Record, hops: int) -> None:
-        node = record.subject
+    def _add(self, index: int, record: Record, hops: int) -> None:
+        node, path = record.subject, self._paths[index]
         known = path.shortlist.get(node)
         if known is not None:
             if known.state is _State.KNOWN and record.supersedes(known.record):
                 known.record = record
             return
-        path.shortlist[node] = _Candidate(record, distance(node, self.target), hops)
+        candidate = _Candidate(record, distance(node, self.target), hops, index)
+        path.shortlist[node] = candidate
+        insort(path.ranked, candidate, key=_distance)
         if len(path.shortlist) > MAX_SHORTLIST:
-            idle = [c for c in path.shortlist.values() if c.state is _State.KNOWN]
-            worst = max(idle, key=lambda candidate: candidate.distance, default=None)
+            idle = (c for c in reversed(path.ranked) if c.state is _State.KNOWN)
+            worst = next(idle, None)
             if worst is not None:
+                path.ranked.remove(worst)
                 del path.shortlist[worst.record.subject]
 
     def _next_of(self, path: _Path) -> _Candidate | None:
@@ -250,22 +256,23 @@ class Lookup:
         if path.found:
             return None
         place = 0
-        for candidate in path.usable():
-            if candidate.state is _State.KNOWN:
-                if candidate.record.subject in self._path_of:
+        for candidate in path.ranked:
+            state = candidate.state
+            if state is _State.KNOWN:
+                if candidate.record.subject in self._asked:
                     continue  # another path's
                 return candidate
+            if state is _State.OVERDUE or state is _State.LIED:
+                continue
             place += 1
             if place == self._width:
                 return None
         return None
 
-    def _pending(self, path: _Path) -> int:
-        return sum(c.state is _State.ASKED for c in path.shortlist.values())
+    def _pending(self, index: int) -> int:
+        """How many answers a path waits for."""
+        return sum(candidate.path == index for candidate in self._waiting.values())
 
-    def _asked(self) -> list[_Candidate]:
-        return [path.shortlist[node] for node, path in self._path_of.items()]
 
-    def _candidate(self, node: NodeId) -> _Candidate | None:
-        path = self._path_of.get(node)
-        return None if path is None else path.shortlist[node]
+def _distance(candidate: _Candidate) -> int:
+    return candidate.distance

@@ -249,9 +249,10 @@ class Resolver:
     def _advance(self, number: int, now: float) -> None:
         """Ask whoever is to be asked next, or come to the end."""
         core, run = self._core, self._runs[number]
-        own = core.store.get(core.identity, RecordKind.MEMBER)
+        asked = run.lookup.next_queries(now)
+        own = core.store.get(core.identity, RecordKind.MEMBER) if asked else None
         items = [core.record_item(own)] if own is not None else []
-        for node in run.lookup.next_queries(now):
+        for node in asked:
             self._nonce = (self._nonce + 1) & 0xFFFFFFFF
             self._queries[self._nonce] = _Query(number, node)
             run.nonces.append(self._nonce)

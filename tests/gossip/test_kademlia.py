@@ -39,7 +39,7 @@ def test_distance_is_the_xor_of_two_ids() -> None:
 def test_an_old_contact_that_lives_is_preferred_over_a_new_one() -> None:
     table = full_bucket()
     assert not table.heard(told(far(9)), 9.0)
-    assert [c.record.subject for c in table.closest(far(0), 9)] == [far(n) for n in range(4)]
+    assert [contact.record.subject for contact in table] == [far(n) for n in range(4)]
 
 
 def test_a_contact_that_fails_gives_way_to_the_last_heard_that_waits() -> None:
@@ -92,15 +92,19 @@ def test_the_node_itself_is_no_contact() -> None:
     assert table.refresh_target(Random(1)) == OWN
 
 
-@given(st.lists(ids, max_size=80), ids, st.integers(1, 20))
-def test_closest_is_exact_over_what_the_table_holds(
-    nodes: list[NodeId], target: NodeId, count: int
+@given(st.lists(ids, max_size=80), ids | st.just(OWN), ids | st.just(OWN))
+def test_contacts_by_distance_are_all_and_no_group_is_closer_than_one_before(
+    nodes: list[NodeId], own: NodeId, target: NodeId
 ) -> None:
-    table = RoutingTable(OWN, 4)
+    table = RoutingTable(own, 4)
     for node in nodes:
         table.heard(told(node), 0.0)
-    exact = sorted((c.record.subject for c in table), key=lambda node: distance(node, target))
-    assert [c.record.subject for c in table.closest(target, count)] == exact[:count]
+    groups = [
+        sorted(distance(contact.record.subject, target) for contact in group)
+        for group in table.by_distance(int.from_bytes(target, "big"))
+    ]
+    together = [far for group in groups for far in group]
+    assert together == sorted(distance(contact.record.subject, target) for contact in table)
 
 
 @given(
