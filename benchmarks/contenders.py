@@ -70,6 +70,10 @@ def make(lab: Lab, name: str, build: Build, pair: Pair) -> Contender:
     contender = build(lab, pair)
     with Pinger(contender.left) as pinger:
         wait_until(lambda: pinger.ping(contender.address), f"{name} to carry pings", 10.0)
-    iperf3 = ["iperf3", "--server", "--port", str(IPERF_PORT)]
-    serve(lab, contender.right, iperf3, IPERF_PORT)
+    listen(lab, contender)
     return contender
+
+
+def listen(lab: Lab, contender: Contender, port: int = IPERF_PORT) -> None:
+    """Start an iperf3 server at the right host."""
+    serve(lab, contender.right, ["iperf3", "--server", "--port", str(port)], port)

@@ -6,17 +6,18 @@ import argparse
 from collections.abc import Mapping, Sequence
 from functools import partial
 
+from benchmarks import bottleneck, relay
 from benchmarks.contenders import CONTENDERS, Build, given, make
 from benchmarks.lossy import CONTENDERS as FAR
 from benchmarks.lossy import CONTROLS, LOSSES, WARM_S, Lines
 from benchmarks.measure import MEASURES, unit
 from benchmarks.pairs import Contender, cable, need
-from benchmarks.promises import targets
+from benchmarks.promises import OWN, targets
 from benchmarks.report import Samples, Target, medians, ratio, table
 from benchmarks.rows import Row, collect
 from simulations.lab.namespaces import Lab
 
-OTHERS = ("lossy", "reorder")
+OTHERS = ("lossy", "reorder", "bottleneck", "relay")
 
 
 def near(lab: Lab, builds: Mapping[str, Build], options: argparse.Namespace) -> list[Row]:
@@ -33,15 +34,21 @@ def near(lab: Lab, builds: Mapping[str, Build], options: argparse.Namespace) -> 
 
 def far(lab: Lab, builds: Mapping[str, Build], options: argparse.Namespace) -> list[Row]:
     """What is measured over a WAN."""
-    if not {"lossy", "reorder"} & set(options.measure):
-        return []
-    lines = Lines(lab, builds, options.seconds, options.warm)
-    rows = lines.lossy(options.cc, options.loss) if "lossy" in options.measure else []
-    return rows + (lines.reorder(options.cc) if "reorder" in options.measure else [])
+    rows: list[Row] = []
+    if {"lossy", "reorder"} & set(options.measure):
+        lines = Lines(lab, builds, options.seconds, options.warm)
+        rows += lines.lossy(options.cc, options.loss) if "lossy" in options.measure else []
+        rows += lines.reorder(options.cc) if "reorder" in options.measure else []
+    if "bottleneck" in options.measure:
+        rows += bottleneck.rows(lab, builds, options.cc, options.seconds, options.warm)
+    return rows
 
 
 def show(samples: Samples) -> str:
-    """The medians, a table for each set of contenders, and what AegisRay's are of the others'."""
+    """The medians, a table for each set of contenders, and what AegisRay's are of the others'.
+
+    Where it is not among them, the last one's are.
+    """
     middle = medians(samples)
     sets: dict[tuple[str, ...], list[str]] = {}
     for figure, values in samples.items():
@@ -55,12 +62,13 @@ def _table(
     names: Sequence[str],
     figures: Sequence[str],
 ) -> str:
-    others = [name for name in names if name != "aegisray"] if "aegisray" in names else []
+    own = OWN if OWN in names else names[-1]
+    others = [name for name in names if name != own]
     rows = []
     for figure in figures:
-        own = [middle[figure].get(name) for name in names]
-        ratios = [ratio(samples, figure, "aegisray", other) for other in others]
-        cells = ["" if value is None else f"{value:.2f}" for value in [*own, *ratios]]
+        values = [middle[figure].get(name) for name in names]
+        values += [ratio(samples, figure, own, other) for other in others]
+        cells = ["" if value is None else f"{value:.2f}" for value in values]
         rows.append([f"{figure}, {unit(figure)}", *cells])
     return table(["", *names, *(f"/ {other}" for other in others)], rows)
 
@@ -74,6 +82,7 @@ def main(argv: Sequence[str]) -> tuple[dict[str, object], list[Target]]:
     need("iperf3", "ping", "ethtool")
     with Lab() as lab:
         rows = near(lab, chosen, options) + far(lab, distant, options)
+        rows += relay.rows(lab, options.seconds) if "relay" in options.measure else []
         samples = collect(rows, options.rounds)
     print(show(samples))
     return {"rounds": samples, "medians": medians(samples)}, targets(samples)

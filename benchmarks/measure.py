@@ -34,6 +34,12 @@ UNITS = {
     "cpu-receiver": "s/GB",
     "lossy": "Mbit/s",
     "reorder": "Mbit/s",
+    "relay-tcp1": "Gbit/s",
+    "relay-ping": "us",
+    "bottleneck-inside": "Mbit/s",
+    "bottleneck-beside": "Mbit/s",
+    "bottleneck-share": "of both",
+    "bottleneck-parity": "of segments",
 }
 """By the first word of a figure's name; less is better of times, more of the others."""
 

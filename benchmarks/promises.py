@@ -29,12 +29,18 @@ FIGURES = (
     ("ping-loaded", None, 1500.0),
     *((lossy("cubic", percent), 300.0, None) for percent in (0.5, 1.0)),
     *((lossy("cubic", percent), 100.0, None) for percent in (2.0, 4.0)),
+    ("bottleneck-parity cubic", None, 0.0),
+    ("bottleneck-parity bbr", None, 0.0),
+    ("bottleneck-share cubic", 0.4, None),
 )
 
 
 def targets(samples: Samples) -> list[Target]:
     """Each promise, as far as it was measured."""
-    return [*_ratios(samples), *_figures(samples)]
+    found = [*_ratios(samples), *_figures(samples)]
+    if (hop := ratio(samples, "relay-tcp1", "relayed", "direct")) is not None:
+        found.append(Target("relayed over direct", hop, least=0.6))
+    return found
 
 
 def _ratios(samples: Samples) -> Iterator[Target]:

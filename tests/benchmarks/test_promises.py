@@ -39,3 +39,15 @@ def test_bbr_is_judged_against_bare_and_cubic_by_its_rate() -> None:
     cubic = targets({"lossy cubic 1 %": {"bare": [5.0], "aegisray": [301.0]}})
     assert [(target.value, target.least, target.met) for target in cubic] == [(301.0, 300.0, True)]
     assert targets({"lossy cubic 0.1 %": BARE}) == []
+
+
+def test_a_relayed_hop_is_judged_against_a_direct_one() -> None:
+    found = targets({"relay-tcp1": {"direct": [2.0], "relayed": [1.0]}})
+    assert [(target.value, target.least, target.met) for target in found] == [(0.5, 0.6, False)]
+
+
+def test_parity_at_a_bottleneck_must_be_none_at_all() -> None:
+    found = targets({"bottleneck-parity cubic": {"bare": [], "aegisray": [0.001]}})
+    assert [target.met for target in found] == [False]
+    found = targets({"bottleneck-parity bbr": {"aegisray": [0.0]}})
+    assert [target.met for target in found] == [True]
