@@ -2,7 +2,7 @@ FROM python:3.11-slim AS build
 WORKDIR /source
 COPY . .
 RUN python -m venv /opt/aegisray \
-    && /opt/aegisray/bin/pip install --no-cache-dir ".[yaml]"
+    && /opt/aegisray/bin/pip install --no-cache-dir ".[fec,yaml]"
 
 FROM python:3.11-slim
 LABEL org.opencontainers.image.title="AegisRay" \

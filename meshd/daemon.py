@@ -27,7 +27,7 @@ from meshd.host.storage import Storage
 from meshd.host.tun import Tun
 from meshd.host.udp import UdpSockets, local_addresses
 from meshd.interface import Interface
-from meshd.node import outputs
+from meshd.node import outputs, parity
 from meshd.node.errors import LocalError
 from meshd.node.identity import Identity
 from meshd.node.leaving import has_left
@@ -211,6 +211,7 @@ class Daemon:
     async def _serve_api(self, listener: UnixListener, public: socket.socket | None) -> None:
         # Late and beside the loop: importing aiohttp costs half a second.
         await asyncio.to_thread(importlib.import_module, "meshd.host.api")
+        await asyncio.to_thread(parity.load)
         from meshd.host.api import ApiServer
 
         hosts = (*self._config.api.hosts, self._identity.name, socket.gethostname())

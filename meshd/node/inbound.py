@@ -13,6 +13,7 @@ from meshd.node.errors import RemoteError
 from meshd.node.offload import VNET, TunForm
 from meshd.node.paths import Path
 from meshd.node.peer import Key, covered
+from meshd.node.reassembly import Joined, Shape
 from meshd.node.session import Session
 from meshd.node.state import NodeState
 from meshd.node.wire import (
@@ -60,6 +61,18 @@ MAX_CONTROLS = 3
 """Control messages of one frame that are looked at (we put one into each): their answers go to
 where the frame came from, proven or not, and must not be many times its size."""
 _INDEXES = bytes(range(MAX_SEGMENTS))
+
+
+def _run(buffer: memoryview, start: int, segment: int, head: tuple[int, ...]) -> int:
+    """How many datagrams, from the one whose header is at `start`, are of the same frame."""
+    counters = buffer[start + HEADER_SIZE - 1 :: segment].tobytes()
+    run = len(counters) - len(counters.lstrip(counters[:1]))
+    if run > 1:
+        # Only the counters' last bytes were compared; of what lies between, the AEAD says the rest.
+        tail = HEADER.unpack_from(buffer, start + (run - 1) * segment)
+        if tail[2:] != head[2:] or tail[0] != DATA:
+            return 1
+    return run
 
 
 class Receipt:
@@ -130,45 +143,48 @@ class Inbound:
             if size - start <= HEADER_SIZE:
                 drops["malformed"] += 1
                 break
-            kind, index, count, flags, receiver, counter = HEADER.unpack_from(buffer, start)
+            head = HEADER.unpack_from(buffer, start)
+            kind, index, count, parities, receiver, counter = head
             session = sessions.get(receiver) if kind == DATA else None
-            if session is None or not 0 <= index < count <= 128:
+            if session is None or not 0 < count <= MAX_SEGMENTS or index >= count + parities:
                 drops["no-session" if kind == DATA and session is None else "malformed"] += 1
                 offset += segment
                 continue
-            last = offset + (count - 1) * segment
-            whole = index == 0 and last < size
-            if whole and count > 1:
-                tail = HEADER.unpack_from(buffer, last + base) if size - last > base + 16 else None
-                whole = tail == (kind, count - 1, count, flags, receiver, counter)
-                # Nor may those between have changed places, or be another frame's.
-                order = buffer[start + 1 : last + base + 2 : segment].tobytes()
-                low = buffer[start + 15 : last + base + 16 : segment].tobytes()
-                whole = whole and order == _INDEXES[:count] and low.count(low[0]) == count
-            head = (count, flags, counter)
-            if whole:
-                # The fast path: all segments of a frame lie here in order.
+            run = 1
+            if start + segment + HEADER_SIZE < size:
+                run = _run(buffer, start, segment, head)
+            end = min(offset + run * segment, size)
+            skip = base + HEADER_SIZE
+            shape = Shape(counter, count, parities)
+            if run == 1:
+                indexes: bytes = bytes((index,))
+            else:
+                indexes = buffer[start + 1 : end : segment].tobytes()
+            if not session.replay.check(counter):
+                # Of a frame with parity the last segments are of no use any more, but they came.
+                if not session.reception.late(counter, run):
+                    drops["replay"] += run
+            elif run >= count and indexes[:count] == _INDEXES[:count]:
+                # The fast path: all slices of a frame lie here in order.
+                last = offset + (count - 1) * segment
                 end = min(last + segment, size)
-                skip = base + HEADER_SIZE
                 sealed: Buffer = buffer[last + skip : end]
                 if count > 1:
                     pieces = slices(count - 1, segment - skip, skip).unpack_from(buffer, offset)
                     sealed = b"".join((*pieces, sealed))
-                self._used += self._open(session, head, sealed, self._view[self._used :], receipt)
-                offset = end
-                continue
-            end = min(offset + segment, size)
-            if not session.replay.check(counter):
-                drops["replay"] += 1
+                out = self._view[self._used :]
+                self._used += self._open(session, shape, sealed, out, receipt)
             elif via is not None or self._known(session, source):
-                piece = bytes(buffer[start + HEADER_SIZE : end])
-                joined = session.reassembler.add(counter, index, count, piece, now)
-                if joined is not None and len(joined) > MAX_PACKET:
+                whole = slices(run - 1, segment - skip, skip).unpack_from(buffer, offset)
+                last = bytes(buffer[offset + (run - 1) * segment + skip : end])
+                joined = session.reassembler.add(shape, indexes, (*whole, last), now)
+                if joined is not None and len(joined.sealed) > MAX_PACKET:
                     drops["oversize"] += 1
                 elif joined is not None:
-                    self._open(session, head, joined, memoryview(bytearray(len(joined))), receipt)
+                    out = memoryview(bytearray(len(joined.sealed)))
+                    self._open(session, shape, joined.sealed, out, receipt, joined)
             else:
-                drops["fragment-source"] += 1
+                drops["fragment-source"] += run
             offset = end
         return receipt.packets
 
@@ -184,17 +200,17 @@ class Inbound:
         kinds = headers[: count * HEADER_SIZE : HEADER_SIZE].tobytes()
         if kinds.count(DATA) != count or total <= (count - 1) * chunk:
             return False
-        frames: list[tuple[Session, tuple[int, int, int], int, int]] = []
+        frames: list[tuple[Session, Shape, int, int]] = []
         first = 0
         while first < count:
             at = first * HEADER_SIZE
-            _, index, parts, flags, receiver, counter = HEADER.unpack_from(headers, at)
+            _, index, parts, parities, receiver, counter = HEADER.unpack_from(headers, at)
             session = self._state.sessions.get(receiver)
             after = at + parts * HEADER_SIZE
             if session is None or index or not 0 < parts <= count - first:
                 return False
             tail = HEADER.unpack_from(headers, after - HEADER_SIZE)
-            if tail != (DATA, parts - 1, parts, flags, receiver, counter):
+            if tail != (DATA, parts - 1, parts, parities, receiver, counter):
                 return False
             # In order, and none of another frame: the AEAD says the rest.
             order = headers[at + 1 : after : HEADER_SIZE].tobytes()
@@ -202,11 +218,11 @@ class Inbound:
             if order != _INDEXES[:parts] or low.count(low[0]) != parts:
                 return False
             end = min((first + parts) * chunk, total)
-            frames.append((session, (parts, flags, counter), first * chunk, end))
+            frames.append((session, Shape(counter, parts, parities), first * chunk, end))
             first += parts
-        for session, head, start, end in frames:
+        for session, shape, start, end in frames:
             out = self._view[self._used :]
-            self._used += self._open(session, head, body[start:end], out, receipt)
+            self._used += self._open(session, shape, body[start:end], out, receipt)
         return True
 
     def _known(self, session: Session, source: Endpoint) -> bool:
@@ -220,21 +236,27 @@ class Inbound:
     def _open(
         self,
         session: Session,
-        head: tuple[int, int, int],
+        shape: Shape,
         sealed: Buffer,
         out: memoryview,
         receipt: Receipt,
+        joined: Joined | None = None,
     ) -> int:
-        """Open one joined frame; the bytes of `out` that it takes."""
-        count, flags, counter = head
+        """Open a frame whose slices are all here (`joined`: one by one); the bytes of `out` that
+        it takes."""
         source, via, now = receipt.source, receipt.via, receipt.now
         try:
             if session.expired(now):
                 raise RemoteError("expired")
-            size = session.open(counter, count, flags, sealed, out)
+            size = session.open(shape, sealed, out)
         except RemoteError as error:
             self._state.drops[error.reason] += 1
             return 0
+        if joined is None:
+            session.reception.frame(shape.counter, shape.slices + shape.parities, shape.parities)
+        else:
+            segments = shape.slices + shape.parities
+            session.reception.frame(shape.counter, segments, joined.absent, joined.recovered)
         arrivals = len(self.arrivals)
         self._entries(session, out[:size], receipt)
         moved = via is None and source != session.endpoint

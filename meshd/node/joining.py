@@ -25,7 +25,7 @@ from meshd.node.minting import make_csr
 from meshd.node.noise import CHACHA20POLY1305
 from meshd.node.outputs import SendDatagram
 from meshd.node.payloads import EnrolPayload
-from meshd.node.reassembly import ByteBudget
+from meshd.node.reassembly import ByteBudget, Shape
 from meshd.node.session import Session
 from meshd.node.wire import (
     BASE_SEGMENT,
@@ -151,15 +151,15 @@ class Joiner:
     def _receive_data(self, session: Session, datagram: bytes, now: float) -> None:
         if len(datagram) <= HEADER_SIZE:
             raise RemoteError("malformed")
-        _, index, count, flags, receiver, counter = HEADER.unpack_from(datagram)
+        _, index, count, parities, receiver, counter = HEADER.unpack_from(datagram)
         if receiver != session.local_index:
             raise RemoteError("no-session")
-        piece = datagram[HEADER_SIZE:]
-        sealed = session.reassembler.add(counter, index, count, piece, now)
-        if sealed is None:
+        shape = Shape(counter, count, parities)
+        joined = session.reassembler.add(shape, (index,), (datagram[HEADER_SIZE:],), now)
+        if joined is None:
             return
-        plain = memoryview(bytearray(len(sealed)))
-        size = session.open(counter, count, flags, sealed, plain)
+        plain = memoryview(bytearray(len(joined.sealed)))
+        size = session.open(shape, joined.sealed, plain)
         start = 0
         while start + ENTRY_SIZE <= size:
             (word,) = ENTRY.unpack_from(plain, start)

@@ -14,7 +14,9 @@ import struct
 from collections.abc import Callable
 
 from meshd.node.offload import VNET
+from meshd.node.paths import Path
 from meshd.node.peer import Key, Peer
+from meshd.node.session import Session
 from meshd.node.state import NodeState, OverlayTable
 from meshd.node.wire import ENTRY, ENTRY_SIZE, MAX_PACKET, OFFLOAD, PACKET, TAG_SIZE, Frame
 
@@ -164,7 +166,18 @@ class Outbound:
         self._peer = None
         if peer is None:
             return None
-        return self._seal(peer, self._view[first:size], now)
+        session, path = self._sealing(peer, now)
+        if session is None or path is None:
+            return None
+        if path.parity is None:
+            plain = self._view[first:size]
+            frame = session.seal(plain, self._sealed, path.chunk, path.prefix, path.endpoint)
+        else:
+            plain = self._view[first:]
+            frame = session.seal_protected(plain, size - first, self._sealed, path, path.parity)
+        peer.tx_bytes += frame.size
+        peer.last_data_at = now
+        return frame
 
     def held(self, peer: Peer, now: float) -> list[Frame]:
         """Frames for the packets that waited for `peer`, each in a buffer of its own."""
@@ -174,9 +187,14 @@ class Outbound:
         for entry in [*peer.take_packets(), b""]:
             full = len(gathered) + len(entry) > min(limit, FRAME_FULL) or not entry
             if gathered and full:
-                out = memoryview(bytearray(len(gathered) + TAG_SIZE))
-                frame = self._seal(peer, memoryview(gathered), now, out)
-                frames += [frame] if frame is not None else []
+                session, path = self._sealing(peer, now)
+                if session is not None and path is not None:
+                    out = memoryview(bytearray(len(gathered) + TAG_SIZE))
+                    plain = memoryview(gathered)
+                    frame = session.seal(plain, out, path.chunk, path.prefix, path.endpoint)
+                    peer.tx_bytes += frame.size
+                    peer.last_data_at = now
+                    frames.append(frame)
                 gathered = bytearray()
             if len(entry) <= limit:
                 gathered += entry
@@ -184,15 +202,10 @@ class Outbound:
                 self._state.drops["oversize"] += 1
         return frames
 
-    def _seal(
-        self, peer: Peer, plain: memoryview, now: float, out: memoryview | None = None
-    ) -> Frame | None:
+    def _sealing(self, peer: Peer, now: float) -> tuple[Session | None, Path | None]:
+        """What a frame to `peer` is sealed with, and its way; None, counted, when there is none."""
         session, path = peer.current, peer.path
         if session is None or path is None or session.expired(now):
             self._state.drops["no-session"] += 1
-            return None
-        sealed = self._sealed if out is None else out
-        frame = session.seal(plain, sealed, path.chunk, path.prefix, path.endpoint)
-        peer.tx_bytes += frame.size
-        peer.last_data_at = now
-        return frame
+            return None, None
+        return session, path

@@ -7,10 +7,12 @@ for the node, and the oldest goes first.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
-from meshd.node.wire import MAX_SEGMENTS, Buffer
+from meshd.node import parity
+from meshd.node.wire import MAX_SEGMENTS
 
 MAX_FRAMES: Final = 64
 """Partial frames of one session."""
@@ -59,46 +61,116 @@ class ReassemblyStatistics:
     """Bytes of the partial frames held."""
 
 
+class Shape(NamedTuple):
+    """What the headers of a frame's segments say of it."""
+
+    counter: int
+    slices: int
+    parities: int = 0
+    """Parity slices that follow them."""
+
+    @property
+    def possible(self) -> bool:
+        """Whether there can be such a frame."""
+        if self.parities:
+            fits = self.slices <= parity.MAX_SLICES and self.parities <= parity.MAX_PARITIES
+        else:
+            fits = self.slices <= MAX_SEGMENTS
+        return fits and self.slices > 0
+
+
+class Joined(NamedTuple):
+    """A frame that is whole."""
+
+    sealed: bytes
+    absent: int
+    """Its segments that have not come, parity included."""
+    recovered: bool
+    """Whether parity made it whole."""
+
+
 class _Partial:
     """The slices of one frame that are here."""
 
-    __slots__ = ("expires_at", "held", "last_size", "missing", "pieces", "size")
+    __slots__ = (
+        "expires_at",
+        "held",
+        "last_size",
+        "missing",
+        "parities",
+        "pieces",
+        "shape",
+        "size",
+    )
 
-    def __init__(self, count: int, now: float) -> None:
-        self.pieces: list[bytes | None] = [None] * count
-        self.missing = count
+    def __init__(self, shape: Shape, now: float) -> None:
+        self.shape = shape
+        self.pieces: list[bytes | None] = [None] * shape.slices
+        self.parities: dict[int, bytes] = {}
+        self.missing = shape.slices
         self.held = 0
         self.size: int | None = None
         """Of every slice but the last, once one is here."""
         self.last_size: int | None = None
         self.expires_at = now + MAX_AGE
 
-    def agrees(self, index: int, count: int, size: int) -> bool:
-        """Whether slice `index` of `count`, with `size` bytes, fits those here: as many, and of
-        equal size, the last maybe shorter."""
-        if count != len(self.pieces):
-            return False
-        if index == len(self.pieces) - 1:
-            return self.size is None or size <= self.size
-        if self.size is None:
-            return self.last_size is None or size >= self.last_size
-        return size == self.size
+    def refusal(self, index: int, size: int) -> str | None:
+        """Why segment `index`, with `size` bytes, does not fit those here; None if it does: all
+        are of equal size, the last slice maybe shorter where no parity follows."""
+        count, parities = self.shape.slices, self.shape.parities
+        if not (0 <= index < count + parities and size):
+            return "malformed"
+        if parities:
+            agrees = size % parity.SYMBOLS == 0 and self.size in (None, size)
+        elif index == count - 1:
+            agrees = self.size is None or size <= self.size
+        elif self.size is None:
+            agrees = self.last_size is None or size >= self.last_size
+        else:
+            agrees = size == self.size
+        if not agrees:
+            return "mismatch"
+        return "oversized" if size * (count + parities) > MAX_BYTES and count > 1 else None
+
+    def has(self, index: int) -> bool:
+        """Whether this segment is here."""
+        count = self.shape.slices
+        return index - count in self.parities if index >= count else self.pieces[index] is not None
 
     def put(self, index: int, piece: bytes) -> None:
-        """Keep a slice that agrees and is not here yet."""
-        if index == len(self.pieces) - 1:
+        """Keep a segment that fits and is not here yet."""
+        count = self.shape.slices
+        if index >= count:
+            self.parities[index - count] = piece
+        else:
+            self.pieces[index] = piece
+            self.missing -= 1
+        if index == count - 1 and not self.shape.parities:
             self.last_size = len(piece)
         else:
             self.size = len(piece)
-        self.pieces[index] = piece
-        self.missing -= 1
         self.held += len(piece)
+
+    def join(self) -> Joined | None:
+        """The frame, once enough of it is here."""
+        if self.missing > len(self.parities):
+            return None
+        absent = self.missing + self.shape.parities - len(self.parities)
+        recovered = self.missing > 0
+        if recovered:
+            found = parity.recover(self.pieces, self.parities)
+            if found is None:
+                return None
+            for index, piece in found.items():
+                self.pieces[index] = piece
+        sealed = b"".join([piece for piece in self.pieces if piece is not None])
+        return Joined(sealed, absent, recovered)
 
 
 class Reassembler:
     """Partial frames of one session, keyed by counter.
 
-    A frame that was joined is forgotten, so a late duplicate begins it anew: ask the replay
+    A frame that was joined is forgotten, so a late segment of it begins it anew: ask the replay
     window before `add`.
     """
 
@@ -113,40 +185,39 @@ class Reassembler:
         self._duplicates = 0
         self._dropped = dict.fromkeys(REASONS, 0)
 
-    def add(self, counter: int, index: int, count: int, piece: Buffer, now: float) -> bytes | None:
-        """Take slice `index` of `count` of the frame `counter`; a copy of it is kept.
+    def add(
+        self, shape: Shape, indexes: Sequence[int], pieces: Sequence[bytes], now: float
+    ) -> Joined | None:
+        """Take segments of one frame, each with its index.
 
-        Returns the joined sealed frame once it is whole, else None. What is wrong is dropped and
+        Returns the frame once enough of it is here, else None. What is wrong is dropped and
         counted, never raised.
         """
-        self.expire(now)
-        size = len(piece)
-        if not (0 <= index < count <= MAX_SEGMENTS and size):
-            self._dropped["malformed"] += 1
+        if self._partials:
+            self.expire(now)
+        if not shape.possible:
+            self._dropped["malformed"] += len(pieces)
             return None
-        if count == 1:
+        partial = self._partials.get(shape.counter) or _Partial(shape, now)
+        if partial.shape != shape:
+            self._dropped["mismatch"] += len(pieces)
+            return None
+        for index, piece in zip(indexes, pieces, strict=True):
+            reason = partial.refusal(index, len(piece))
+            if reason is not None:
+                self._dropped[reason] += 1
+            elif partial.has(index):
+                self._duplicates += 1
+            elif shape.slices == 1 or self._make_room(partial, len(piece)):
+                partial.put(index, piece)
+            else:
+                return None
+        joined = partial.join() if partial.missing <= len(partial.parities) else None
+        if joined is not None:
             self._joined += 1
-            return bytes(piece)
-        partial = self._partials.get(counter) or _Partial(count, now)
-        if len(partial.pieces) == count and partial.pieces[index] is not None:
-            self._duplicates += 1
-            return None
-        if not partial.agrees(index, count, size):
-            self._dropped["mismatch"] += 1
-            return None
-        if size * count > MAX_BYTES:
-            self._dropped["oversized"] += 1
-            return None
-        if not self._make_room(counter, size):
-            return None
-        self._partials[counter] = partial
-        self._size += size
-        partial.put(index, bytes(piece))
-        if partial.missing:
-            return None
-        self._forget(counter)
-        self._joined += 1
-        return b"".join(piece for piece in partial.pieces if piece is not None)
+            if shape.counter in self._partials:
+                self._forget(shape.counter)
+        return joined
 
     def expire(self, now: float) -> None:
         """Drop the partial frames older than `MAX_AGE`."""
@@ -173,9 +244,10 @@ class Reassembler:
             self._joined, self._duplicates, dict(self._dropped), len(self._partials), self._size
         )
 
-    def _make_room(self, counter: int, size: int) -> bool:
-        """Take `size` bytes for a slice of `counter`, at the cost of the oldest frames; False when
-        its own frame was the oldest, or the node has no bytes left."""
+    def _make_room(self, partial: _Partial, size: int) -> bool:
+        """Take `size` bytes for a segment, at the cost of the oldest frames; False when its own
+        frame was the oldest, or the node has no bytes left."""
+        counter = partial.shape.counter
         if counter not in self._partials and len(self._partials) >= MAX_FRAMES:
             self._drop_oldest("evicted")
         while self._size + size > MAX_BYTES or not self._budget.take(size):
@@ -184,6 +256,8 @@ class Reassembler:
                 return False
             if self._drop_oldest("evicted") == counter:
                 return False
+        self._partials[counter] = partial
+        self._size += size
         return True
 
     def _drop_oldest(self, reason: str) -> int:

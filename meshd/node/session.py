@@ -6,7 +6,8 @@ after three, and never in use before its first authenticated frame has arrived.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from cryptography.exceptions import InvalidTag
 
@@ -14,9 +15,26 @@ from gossip import NodeId
 from meshd.node.errors import RemoteError
 from meshd.node.handshake import TransportKeys
 from meshd.node.noise import CipherSuite
-from meshd.node.reassembly import ByteBudget, Reassembler
+from meshd.node.parity import SYMBOLS, encode
+from meshd.node.reassembly import ByteBudget, Reassembler, Shape
+from meshd.node.reception import Reception
 from meshd.node.replay import ReplayWindow
-from meshd.node.wire import DATA, HEADER, TAG_SIZE, Buffer, Endpoint, Frame, cut
+from meshd.node.wire import (
+    DATA,
+    ENTRY,
+    ENTRY_SIZE,
+    HEADER,
+    HEADER_SIZE,
+    PADDING,
+    TAG_SIZE,
+    Buffer,
+    Endpoint,
+    Frame,
+    cut,
+)
+
+if TYPE_CHECKING:
+    from meshd.node.paths import Path
 
 REKEY_AFTER = 120.0
 """Seconds until its initiator renews a session."""
@@ -46,8 +64,10 @@ class Session:
         "proven",
         "reassembler",
         "received_bytes",
+        "reception",
         "remote_index",
         "replay",
+        "segments_sent",
         "suite",
         "told_at",
         "usual",
@@ -76,6 +96,7 @@ class Session:
         """Whether the peer's certificate is known; False while it follows inside the session."""
         self.replay = ReplayWindow()
         self.reassembler = Reassembler(budget)
+        self.reception = Reception()
         self.endpoint: Endpoint | None = None
         """Where the last authenticated frame came from directly."""
         self.last_pair: object = None
@@ -89,6 +110,8 @@ class Session:
         """When the node last looked at an arrival in this session."""
         self.received_bytes = 0
         """Sealed bytes received, for the peer's counter."""
+        self.segments_sent = 0
+        """Of all frames sealed so far, parity included."""
         self._counter = 0
         self._seal = suite.aead(keys.send)
         self._open = suite.aead(keys.receive)
@@ -129,28 +152,61 @@ class Session:
         `chunk` bytes each, every one with `prefix` before its header."""
         total = len(plain) + TAG_SIZE
         count = -(-total // chunk)
-        counter = self._counter
-        self._counter = counter + 1
-        nonce = b"\0\0\0\0" + counter.to_bytes(8, "little" if self._chacha else "big")
-        sealed = out[:total]
-        header = HEADER.pack(DATA, 0, count, 0, self.remote_index, counter)
-        self._seal.encrypt_into(nonce, plain, header, sealed)
-        parts = cut(sealed, (count, self.remote_index, counter), chunk, prefix)
-        overhead = len(prefix) + len(header)
+        header = self._encrypt(plain, count, 0, out)
+        parts = cut(out[:total], header, chunk, prefix)
+        overhead = len(prefix) + HEADER_SIZE
         return Frame(parts, chunk + overhead, count, endpoint, total + count * overhead)
 
-    def open(self, counter: int, count: int, flags: int, sealed: Buffer, out: memoryview) -> int:
+    def seal_protected(
+        self, plain: memoryview, size: int, out: memoryview, path: Path, table: Sequence[int]
+    ) -> Frame:
+        """As `seal`, of the `size` bytes that `plain` begins with, for a path that loses some.
+
+        `table` says how many parities there are for so many slices. All slices are equal: behind
+        the bytes comes padding, for which `plain` must have room (52 bytes a slice and 4).
+        """
+        least = size + ENTRY_SIZE + TAG_SIZE
+        widest = path.chunk // SYMBOLS * SYMBOLS
+        count = -(-least // widest)
+        parities = table[count] if count < len(table) else 0
+        if not parities:
+            return self.seal(plain[:size], out, path.chunk, path.prefix, path.endpoint)
+        chunk = -(-least // (count * SYMBOLS)) * SYMBOLS
+        total = count * chunk
+        padding = total - least
+        ENTRY.pack_into(plain, size, PADDING << 24 | padding)
+        plain[size + ENTRY_SIZE : total - TAG_SIZE] = bytes(padding)
+        header = self._encrypt(plain[: total - TAG_SIZE], count, parities, out)
+        sealed = out[:total]
+        parts = cut(sealed, header, chunk, path.prefix, encode(sealed, count, parities))
+        segments, segment = count + parities, len(path.prefix) + HEADER_SIZE + chunk
+        return Frame(parts, segment, segments, path.endpoint, segments * segment)
+
+    def _encrypt(
+        self, plain: memoryview | bytes, count: int, parities: int, out: memoryview
+    ) -> bytes:
+        """Seal the next frame, of so many slices and parities, into `out`; segment 0's header."""
+        counter = self._counter
+        self._counter = counter + 1
+        self.segments_sent += count + parities
+        nonce = b"\0\0\0\0" + counter.to_bytes(8, "little" if self._chacha else "big")
+        header = HEADER.pack(DATA, 0, count, parities, self.remote_index, counter)
+        self._seal.encrypt_into(nonce, plain, header, out[: len(plain) + TAG_SIZE])
+        return header
+
+    def open(self, shape: Shape, sealed: Buffer, out: memoryview) -> int:
         """Open a joined frame into `out` and take its counter; the plaintext's size in bytes.
 
         Raises RemoteError: `replay`, `decrypt` or `malformed`; then nothing has changed.
         """
+        counter, count, parities = shape
         if not self.replay.check(counter):
             raise RemoteError("replay")
         size = len(sealed) - TAG_SIZE
         if size < 0 or size > len(out):
             raise RemoteError("malformed")
         nonce = b"\0\0\0\0" + counter.to_bytes(8, "little" if self._chacha else "big")
-        header = HEADER.pack(DATA, 0, count, flags, self.local_index, counter)
+        header = HEADER.pack(DATA, 0, count, parities, self.local_index, counter)
         try:
             self._open.decrypt_into(nonce, sealed, header, out[:size])
         except InvalidTag:

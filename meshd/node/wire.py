@@ -9,12 +9,14 @@ A frame is what one AEAD call seals. It leaves as `count` segments, each in a da
 
      0       1       2       3       4               8                              16
     +-------+-------+-------+-------+---------------+------------------------------+--------
-    | kind  | index | count | flags | receiver u32  | counter u64                  | slice
+    | kind  | index | count | pari- | receiver u32  | counter u64                  | slice
+    |       |       |       | ties  |               |                              |
     +-------+-------+-------+-------+---------------+------------------------------+--------
 
 The slices are equal but for the last, which may be shorter; joined, they are the sealed frame:
 ciphertext and one 16-byte tag. The nonce comes from the counter, the associated data is the
-header of segment 0. A relayed datagram carries another datagram whole::
+header of segment 0. `parities` more segments follow them on lossy paths, with the indexes from
+`count` on (see `parity`); then all slices are equal. A relayed datagram carries another one whole::
 
      0       1               4               8
     +-------+---------------+---------------+----------
@@ -95,24 +97,30 @@ class Batch:
 
 
 def cut(
-    sealed: memoryview, header: tuple[int, int, int], chunk: int, prefix: bytes = b""
+    sealed: memoryview,
+    header: bytes,
+    chunk: int,
+    prefix: bytes = b"",
+    parities: Sequence[Buffer] = (),
 ) -> list[Buffer]:
     """Cut a sealed frame into segments: `[header, slice, header, slice, ...]`.
 
-    `header` is (count, receiver index, counter); `chunk` the bytes of a slice; `prefix` goes
-    before every header (a relay's).
+    `header` is segment 0's; `chunk` the bytes of a slice; `prefix` goes before every header (a
+    relay's); `parities` are the parity slices.
     """
-    count, receiver, counter = header
-    first = HEADER.pack(DATA, 0, count, 0, receiver, counter)
-    if count == 1:
-        return [prefix + first, sealed]
+    count = header[2]
+    total = count + len(parities)
+    if total == 1:
+        return [prefix + header, sealed]
     # One call each for all headers and all slices: a loop costs twice as much.
-    rest = first[2:]
-    parts: list[Buffer] = [b""] * (2 * count)
-    heads = rest.join(_heads(prefix, count)) + rest
-    parts[::2] = slices(count, len(prefix) + HEADER_SIZE).unpack(heads)
-    parts[1:-2:2] = slices(count - 1, chunk).unpack_from(sealed)
-    parts[-1] = sealed[(count - 1) * chunk :]
+    rest = header[2:]
+    parts: list[Buffer] = [b""] * (2 * total)
+    heads = rest.join(_heads(prefix, total)) + rest
+    parts[::2] = slices(total, len(prefix) + HEADER_SIZE).unpack(heads)
+    last = 2 * count - 1
+    parts[1 : last - 1 : 2] = slices(count - 1, chunk).unpack_from(sealed)
+    parts[last] = sealed[(count - 1) * chunk :]
+    parts[last + 2 :: 2] = parities
     return parts
 
 

@@ -5,7 +5,7 @@ import pytest
 from meshd.node.errors import RemoteError
 from meshd.node.handshake import TransportKeys
 from meshd.node.noise import AES256GCM, CHACHA20POLY1305, CipherSuite
-from meshd.node.reassembly import ByteBudget
+from meshd.node.reassembly import ByteBudget, Shape
 from meshd.node.replay import WINDOW
 from meshd.node.session import (
     REJECT_AFTER,
@@ -39,7 +39,7 @@ def unseal(session: Session, datagrams: list[bytes]) -> bytes:
     _, _, count, flags, _, counter = HEADER.unpack_from(datagrams[0])
     sealed = b"".join(datagram[HEADER_SIZE:] for datagram in datagrams)
     out = memoryview(bytearray(len(sealed)))
-    return bytes(out[: session.open(counter, count, flags, sealed, out)])
+    return bytes(out[: session.open(Shape(counter, count, flags), sealed, out)])
 
 
 @pytest.mark.parametrize("suite", SUITES)
@@ -138,7 +138,7 @@ def test_the_header_is_authenticated() -> None:
     out = memoryview(bytearray(100))
     for head in [(counter + 1, count, flags), (counter, 2, flags), (counter, count, 1)]:
         with pytest.raises(RemoteError) as caught:
-            responder.open(*head, good[16:], out)
+            responder.open(Shape(*head), good[16:], out)
         assert caught.value.reason == "decrypt"
 
 
@@ -146,7 +146,7 @@ def test_the_header_is_authenticated() -> None:
 def test_what_is_too_short_or_too_long_is_malformed(size: int, room: int) -> None:
     _, responder = pair()
     with pytest.raises(RemoteError) as caught:
-        responder.open(0, 1, 0, bytes(size), memoryview(bytearray(room)))
+        responder.open(Shape(0, 1), bytes(size), memoryview(bytearray(room)))
     assert caught.value.reason == "malformed"
 
 

@@ -24,17 +24,23 @@ from meshd.node.wire import (
 )
 
 
+def header(count: int, receiver: int, counter: int, parities: int = 0) -> bytes:
+    return HEADER.pack(DATA, 0, count, parities, receiver, counter)
+
+
 def together(parts: list[Buffer]) -> list[bytes]:
     return [bytes(a) + bytes(b) for a, b in zip(parts[::2], parts[1::2], strict=True)]
 
 
 def test_a_frame_of_one_segment_is_one_datagram() -> None:
-    [datagram] = together(cut(memoryview(b"sealed"), (1, 0x01020304, 0x1122334455667788), 1000))
+    [datagram] = together(
+        cut(memoryview(b"sealed"), header(1, 0x01020304, 0x1122334455667788), 1000)
+    )
     assert datagram.hex() == "04000100" + "01020304" + "1122334455667788" + b"sealed".hex()
 
 
 def test_every_segment_has_its_index_in_a_header_like_the_first() -> None:
-    datagrams = together(cut(memoryview(b"abcdefgh"), (3, 5, 9), 3))
+    datagrams = together(cut(memoryview(b"abcdefgh"), header(3, 5, 9), 3))
     assert [d[:HEADER_SIZE] for d in datagrams] == [
         HEADER.pack(DATA, index, 3, 0, 5, 9) for index in range(3)
     ]
@@ -45,7 +51,7 @@ def test_every_segment_has_its_index_in_a_header_like_the_first() -> None:
 def test_the_slices_joined_are_the_frame(size: int) -> None:
     sealed, chunk = bytes(index & 0xFF for index in range(size)), 3
     count = -(-size // chunk)
-    datagrams = together(cut(memoryview(sealed), (count, 5, 9), chunk))
+    datagrams = together(cut(memoryview(sealed), header(count, 5, 9), chunk))
     assert b"".join(d[HEADER_SIZE:] for d in datagrams) == sealed
     assert len(datagrams) == count
     assert {len(d) for d in datagrams[:-1]} <= {HEADER_SIZE + chunk}
@@ -56,15 +62,24 @@ def test_a_relays_prefix_stands_before_every_header() -> None:
     prefix = RELAY_PREFIX.pack(RELAYED, 0xABCDEF01)
     assert prefix.hex() == "05000000abcdef01"
     for sealed, count in ((b"ab", 1), (b"abcd", 2)):
-        datagrams = together(cut(memoryview(sealed), (count, 5, 9), 2, prefix))
-        plain = together(cut(memoryview(sealed), (count, 5, 9), 2))
+        datagrams = together(cut(memoryview(sealed), header(count, 5, 9), 2, prefix))
+        plain = together(cut(memoryview(sealed), header(count, 5, 9), 2))
         assert datagrams == [prefix + datagram for datagram in plain]
 
 
+def test_parity_slices_follow_with_the_next_indexes() -> None:
+    parts = cut(memoryview(b"aabb"), header(2, 5, 9, 3), 2, b"", [b"p0", b"p1", b"p2"])
+    assert together(parts) == [
+        HEADER.pack(DATA, index, 2, 3, 5, 9) + piece
+        for index, piece in enumerate([b"aa", b"bb", b"p0", b"p1", b"p2"])
+    ]
+    assert len(cut(memoryview(b"aa"), header(1, 5, 9, 1), 2, b"", [b"p0"])) == 4
+
+
 def test_one_frame_leaves_nothing_behind_for_the_next() -> None:
-    first = together(cut(memoryview(b"aaaa"), (2, 5, 9), 2))
-    cut(memoryview(b"bbbb"), (2, 6, 10), 2)
-    assert together(cut(memoryview(b"aaaa"), (2, 5, 9), 2)) == first
+    first = together(cut(memoryview(b"aaaa"), header(2, 5, 9), 2))
+    cut(memoryview(b"bbbb"), header(2, 6, 10), 2)
+    assert together(cut(memoryview(b"aaaa"), header(2, 5, 9), 2)) == first
 
 
 def test_an_entry_is_its_type_and_length_and_body() -> None:

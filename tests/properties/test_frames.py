@@ -3,6 +3,7 @@ doubles the datagrams; and nothing else ever comes out."""
 
 from __future__ import annotations
 
+from collections import Counter
 from ipaddress import IPv4Address, IPv6Address
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from gossip import GossipConfig
 from meshd.node.inbound import MAX_CONTROLS
 from meshd.node.noise import AES256GCM, CHACHA20POLY1305
+from meshd.node.parity import MAX_PARITIES
 from meshd.node.paths import Path, PathKind
 from meshd.node.state import NodeConfig
 from meshd.node.wire import (
@@ -49,6 +51,7 @@ sizes = st.one_of(
 )
 suites = st.sampled_from([AES256GCM, CHACHA20POLY1305])
 segments = st.one_of(st.sampled_from([BASE_SEGMENT, 1472]), st.integers(BASE_SEGMENT, 1500))
+parities = st.one_of(st.none(), st.integers(0, MAX_PARITIES).map(lambda r: (r,) * 54))
 channels = st.one_of(st.none(), st.integers(0, (1 << 32) - 1))
 
 
@@ -61,6 +64,7 @@ def traffic(
     vnet = draw(st.booleans())
     config = None if vnet else BARE
     alpha, beta = couple(config, config, suite=draw(suites), segment=draw(segments))
+    alpha.path.parity = draw(parities)
     channel, via = draw(channels), None
     if channel is not None:
         prefix = RELAY_PREFIX.pack(RELAYED, channel)
@@ -146,7 +150,9 @@ def test_what_is_lost_takes_nothing_else_with_it_but_its_frame(data: st.DataObje
     _, beta, packets, datagrams, via = data.draw(traffic(6))
     lost = data.draw(st.sets(st.integers(0, len(datagrams) - 1), max_size=3))
     base = RELAY_SIZE if via else 0
-    broken = {HEADER.unpack_from(datagrams[index], base)[5] for index in lost}
+    missed = Counter(HEADER.unpack_from(datagrams[index], base)[5] for index in lost)
+    protection = {head[5]: head[3] for head in (HEADER.unpack_from(d, base) for d in datagrams)}
+    broken = {counter for counter, count in missed.items() if count > protection[counter]}
     received: list[bytes] = []
     for batch in batches(data, [d for i, d in enumerate(datagrams) if i not in lost]):
         received += deliver(beta, batch, via)
@@ -230,6 +236,35 @@ def test_any_plaintext_of_a_member_is_taken_or_counted(
 
 
 @given(
+    size=st.integers(0, 60_000),
+    amount=st.integers(1, MAX_PARITIES),
+    segment=segments,
+    data=st.data(),
+)
+def test_as_many_lost_segments_as_parities_cost_nothing(
+    size: int, amount: int, segment: int, data: st.DataObject
+) -> None:
+    alpha, beta = couple(segment=segment)
+    alpha.path.parity = (amount,) * 54
+    packet = plain(packet4(alpha.address4, beta.address4, bytes(size)))
+    [frame] = alpha.send(packet)
+    datagrams = datagrams_of(frame)
+    assert {len(datagram) for datagram in datagrams} == {frame.segment_size}
+    assert frame.segment_size <= segment
+    assert len(datagrams) == frame.count == alpha.session.segments_sent
+    lost = data.draw(st.sets(st.integers(0, len(datagrams) - 1), max_size=amount))
+    here = [datagram for number, datagram in enumerate(datagrams) if number not in lost]
+    order = data.draw(st.one_of(st.just(here), st.permutations(here)))
+    arrived = [p for batch in batches(data, order) for p in deliver(beta, batch, None)]
+    assert arrived == [packet]
+    assert not beta.dropped
+    reception = beta.session.reception
+    reception.settle(1)
+    assert (reception.opened, reception.expected) == (1, len(datagrams))
+    assert (reception.lost, reception.squares) == (len(lost), len(lost) ** 2)
+
+
+@given(
     sealed=st.binary(min_size=1, max_size=5000),
     chunk=st.integers(1, 1500),
     receiver=st.integers(0, (1 << 32) - 1),
@@ -241,7 +276,8 @@ def test_cutting_loses_no_byte_and_numbers_every_segment(
 ) -> None:
     chunk = max(chunk, -(-len(sealed) // MAX_SEGMENTS))
     count = -(-len(sealed) // chunk)
-    parts = cut(memoryview(sealed), (count, receiver, counter), chunk, prefix)
+    first = HEADER.pack(4, 0, count, 0, receiver, counter)
+    parts = cut(memoryview(sealed), first, chunk, prefix)
     heads, slices = parts[::2], parts[1::2]
     assert len(heads) == len(slices) == count
     assert b"".join(slices) == sealed

@@ -7,7 +7,16 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshd.node.reassembly import MAX_BYTES, MAX_FRAMES, ByteBudget, Reassembler
+from meshd.node.reassembly import MAX_BYTES, MAX_FRAMES, ByteBudget, Reassembler, Shape
+
+
+def add(
+    reassembler: Reassembler, counter: int, index: int, count: int, piece: bytes, now: float
+) -> bytes | None:
+    """One segment of a frame without parity."""
+    joined = reassembler.add(Shape(counter, count), (index,), (piece,), now)
+    assert joined is None or not (joined.absent or joined.recovered)
+    return joined.sealed if joined is not None else None
 
 
 @dataclass(frozen=True)
@@ -50,7 +59,7 @@ def test_a_frame_comes_out_once_when_its_last_slice_is_in(
     for piece in arrivals:
         if piece.counter in done:
             continue  # the replay window's part
-        joined = reassembler.add(piece.counter, piece.index, piece.count, piece.data, 0.0)
+        joined = add(reassembler, piece.counter, piece.index, piece.count, piece.data, 0.0)
         here[piece.counter].add(piece.index)
         if len(here[piece.counter]) == piece.count:
             assert joined == frames[piece.counter]
@@ -87,7 +96,7 @@ def test_no_traffic_breaks_the_bounds_or_the_books(
     for counter, index, count, size, pause in arrivals:
         now += pause / 10
         reassembler = all_sessions[counter % sessions]
-        joined = reassembler.add(counter, index, count, bytes(size), now)
+        joined = add(reassembler, counter, index, count, bytes(size), now)
         assert joined is None or len(joined) <= max(size, MAX_BYTES)
         held = [each.statistics() for each in all_sessions]
         assert all(each.frames <= MAX_FRAMES and each.size <= MAX_BYTES for each in held)
@@ -114,9 +123,9 @@ def test_a_slice_that_disagrees_does_not_stop_the_frame(
         return
     reassembler = Reassembler(ByteBudget())
     for piece in slices[:-1]:
-        reassembler.add(1, piece.index, piece.count, piece.data, 0.0)
+        add(reassembler, 1, piece.index, piece.count, piece.data, 0.0)
     last = slices[-1]
     if count == len(slices) and index == count - 1 and len(data) <= size:
         return  # it agrees: only the AEAD can tell
-    reassembler.add(1, index, count, data, 0.0)
-    assert reassembler.add(1, last.index, last.count, last.data, 0.0) == frame
+    add(reassembler, 1, index, count, data, 0.0)
+    assert add(reassembler, 1, last.index, last.count, last.data, 0.0) == frame
