@@ -18,8 +18,10 @@ from enum import Enum
 from random import Random
 
 from gossip import NodeId
+from meshd.node.parity import MAX_SLICES, SYMBOLS
 from meshd.node.wire import (
     BASE_SEGMENT,
+    ENTRY_SIZE,
     HEADER_SIZE,
     MAX_BATCH,
     MAX_SEGMENTS,
@@ -100,9 +102,11 @@ class Path:
 
     @property
     def frame_limit(self) -> int:
-        """Plaintext bytes of the largest frame that leaves in one send."""
+        """Plaintext bytes of the largest frame that leaves in one send, or with parity in two."""
         count = min(MAX_SEGMENTS, MAX_BATCH // self.segment)
-        return count * self.chunk - TAG_SIZE
+        if self.parity is None:
+            return count * self.chunk - TAG_SIZE
+        return min(count, MAX_SLICES) * (self.chunk // SYMBOLS * SYMBOLS) - TAG_SIZE - ENTRY_SIZE
 
     @property
     def loss(self) -> float:
