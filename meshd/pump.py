@@ -80,7 +80,9 @@ class Pump:
     def _on_tun(self) -> None:
         node, outbound, read = self._node, self._node.outbound, self._tun.read_into
         now = self._loop.time()
-        for _ in range(TUN_TURN):
+        turn = 0
+        while turn < TUN_TURN or outbound.dividing:
+            turn += 1
             try:
                 frame = outbound.gather(read, now)
             except HostError as error:

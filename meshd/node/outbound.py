@@ -11,8 +11,11 @@ results back directly. They pay per frame, not per packet: one AEAD call and one
 from __future__ import annotations
 
 import struct
+from collections import deque
 from collections.abc import Callable
+from functools import partial
 
+from meshd.node import segmentation
 from meshd.node.offload import VNET
 from meshd.node.paths import Path
 from meshd.node.peer import Key, Peer
@@ -59,6 +62,8 @@ class Outbound:
         self.waiting: Peer | Key | None = None
         """A peer that a packet waits for, or an address of nobody known: the node begins a
         handshake or a lookup, and clears it."""
+        self._pieces: deque[bytes] = deque()
+        """What is left of a super-packet that was divided: it is gone before the next is read."""
         self.unknown: Callable[[Key, bytes, memoryview, float], bool] = lambda *packet: False
         """Takes a packet to an address of nobody known, as an entry's head and body; False: it is
         dropped."""
@@ -67,13 +72,15 @@ class Outbound:
         """Read packets (`read` fills a view, and returns 0 when nothing waits) until a frame is
         to be sent, at most GATHER_MAX; None: nothing is to be sent."""
         plain, view, skip, kind = self._plain, self._view, self._skip, self._type
+        if self._pieces:
+            read = partial(self._next, read)
         least = skip + 20
         self.drained = False
         for _ in range(GATHER_MAX):
             start = self._size + ENTRY_SIZE
             length = read(view[start : start + MAX_PACKET])
             if not length:
-                self.drained = True
+                self.drained = not self._pieces
                 break
             end = start + length
             # Most packets go where the one before went: no look-up, no call.
@@ -91,6 +98,19 @@ class Outbound:
             if frame is not None:
                 return frame
         return self.flush(now)
+
+    @property
+    def dividing(self) -> bool:
+        """Whether there is more of a super-packet to `gather`, though nothing else may wait."""
+        return bool(self._pieces)
+
+    def _next(self, read: Callable[[memoryview], int], view: memoryview) -> int:
+        """A piece of a super-packet that was divided, or what the TUN brings when none are left."""
+        if not self._pieces:
+            return read(view)
+        piece = self._pieces.popleft()
+        view[: len(piece)] = piece
+        return len(piece)
 
     @property
     def space(self) -> memoryview:
@@ -147,17 +167,32 @@ class Outbound:
             return frame
         path = peer.path
         assert path is not None
-        if ENTRY_SIZE + length > path.frame_limit:
-            self._state.drops["oversize"] += 1
-            return frame
+        limit = path.frame_limit
+        if ENTRY_SIZE + length > limit:
+            if ENTRY_SIZE + length > path.batch_limit:
+                self._state.drops["oversize"] += 1
+                return frame
+            if self._divide(start, length, limit):
+                return frame
+            limit = ENTRY_SIZE + length
         room = len(self._plain) - MAX_PACKET
         if start + length > room:
             # The next packet is read behind this one, and must find room there.
             self._view[ENTRY_SIZE : ENTRY_SIZE + length] = bytes(self._view[start : start + length])
             start = ENTRY_SIZE
         self._first, self._peer, self._key = start - ENTRY_SIZE, peer, key
-        self._limit = min(self._first + path.frame_limit, room)
+        self._limit = min(self._first + limit, room)
         return frame
+
+    def _divide(self, start: int, length: int, limit: int) -> bool:
+        """Cut a super-packet that is longer than the path's frames; False: it is none."""
+        if not self._skip:
+            return False
+        body = start + VNET
+        header, packet = self._view[start:body], self._view[body : start + length]
+        room = limit - ENTRY_SIZE - VNET - segmentation.HEADERS_MAX
+        self._pieces.extend(segmentation.divide(header, packet, room))
+        return bool(self._pieces)
 
     def flush(self, now: float) -> Frame | None:
         """Seal what has gathered."""

@@ -101,9 +101,14 @@ class Path:
         return self.segment - HEADER_SIZE - len(self.prefix)
 
     @property
+    def batch_limit(self) -> int:
+        """Plaintext bytes of the largest frame that there can be."""
+        return min(MAX_SEGMENTS, MAX_BATCH // self.segment) * self.chunk - TAG_SIZE
+
+    @property
     def frame_limit(self) -> int:
-        """Plaintext bytes of the largest frame that leaves in one send, or with parity in two."""
-        count = min(MAX_SEGMENTS, MAX_BATCH // self.segment)
+        """Plaintext bytes from which a frame is so long that its loss costs too much."""
+        count = min(self.span, MAX_BATCH // self.segment)
         if self.parity is None:
             return count * self.chunk - TAG_SIZE
         return min(count, MAX_SLICES) * (self.chunk // SYMBOLS * SYMBOLS) - TAG_SIZE - ENTRY_SIZE

@@ -35,7 +35,8 @@ UDP_SEGMENTS_MAX = 128
 """UDP_MAX_SEGMENTS of linux/udp.h (64 before Linux 6.9)."""
 
 _IPV4_SIZE, _IPV6_SIZE, _TCP_SIZE, _UDP_SIZE = 20, 40, 20, 8
-_HEADERS_MAX = 128  # IPv4 and TCP with all their options, or IPv6 with a few
+HEADERS_MAX = 128
+"""IPv4 and TCP with all their options, or IPv6 with a few, bytes."""
 _TCP, _UDP = 6, 17
 _HOP_BY_HOP, _DESTINATION_OPTIONS = 0, 60
 _TCP_CHECKSUM, _UDP_CHECKSUM = 16, 6
@@ -74,7 +75,7 @@ def validate(header: Buffer, length: int) -> bool:
         return True
     smallest = _IPV4_SIZE + (_UDP_SIZE if kind == GSO_UDP else _TCP_SIZE)
     segments = UDP_SEGMENTS_MAX if kind == GSO_UDP else TCP_SEGMENTS_MAX
-    return gso_size > 0 and smallest < length <= gso_size * segments + _HEADERS_MAX
+    return gso_size > 0 and smallest < length <= gso_size * segments + HEADERS_MAX
 
 
 def split(header: Buffer, packet: Buffer) -> list[bytes]:
@@ -95,6 +96,25 @@ def split(header: Buffer, packet: Buffer) -> list[bytes]:
     if len(view) - layout.payload > gso_size * limit:
         raise RemoteError("offload-malformed", "too many segments")
     return _cut(view, layout, gso_size)
+
+
+def divide(header: Buffer, packet: Buffer, room: int) -> list[bytes]:
+    """Smaller super-packets, each of as many segments as `room` bytes of payload hold, but of one
+    at least, behind a virtio header; empty when there is nothing to divide.
+
+    What the kernel left to its device is left to the other end's still: nothing is summed up here.
+    """
+    if not validate(header, len(packet)):
+        return []
+    flags, kind, hdr_len, gso_size, start, offset = _virtio.unpack(header)
+    view = memoryview(packet)
+    layout = _parse(view, kind) if kind != GSO_NONE and flags & NEEDS_CSUM else None
+    if layout is None or start != layout.transport:
+        return []
+    last = _virtio.pack(flags, GSO_NONE, hdr_len, 0, start, offset)
+    heads = (last, bytes(header))
+    pieces = _cut(view, layout, gso_size, max(1, room // gso_size))
+    return [heads[len(piece) - layout.payload > gso_size] + piece for piece in pieces]
 
 
 def finish_checksum(packet: Buffer, start: int, offset: int) -> bytes:
@@ -139,8 +159,13 @@ def _parse(packet: memoryview, kind: int) -> _Layout | None:
     return _Layout(version, transport, payload, protocol) if payload < len(packet) else None
 
 
-def _cut(packet: memoryview, layout: _Layout, gso_size: int) -> list[bytes]:
-    """One packet per `gso_size` bytes of payload, with everything that differs filled in."""
+def _cut(
+    packet: memoryview, layout: _Layout, gso_size: int, together: int | None = None
+) -> list[bytes]:
+    """One packet per `gso_size` bytes of payload, with everything that differs filled in.
+
+    With `together`, so many in one, whose checksum has only the pseudo-header's sum in it.
+    """
     version, transport, payload, protocol = layout
     headers = bytearray(packet[:payload])
     is_tcp = protocol == _TCP
@@ -152,27 +177,30 @@ def _cut(packet: memoryview, layout: _Layout, gso_size: int) -> list[bytes]:
     sequence = _u32.unpack_from(packet, transport + 4)[0] if is_tcp else 0
     flags = packet[transport + 13] if is_tcp else 0
     packets: list[bytes] = []
-    for index, at in enumerate(range(payload, len(packet), gso_size)):
-        data = packet[at : at + gso_size]
+    step = gso_size * (together or 1)
+    for index, at in enumerate(range(payload, len(packet), step)):
+        data = packet[at : at + step]
         size = payload + len(data)
         if is_tcp:
             _u32.pack_into(headers, transport + 4, (sequence + at - payload) & 0xFFFFFFFF)
-            last = at + gso_size >= len(packet)
+            last = at + step >= len(packet)
             kept = flags if last else flags & ~(_FIN | _PSH)
             headers[transport + 13] = kept if index == 0 else kept & ~_CWR
         else:
             _u16.pack_into(headers, transport + 4, size - transport)
         if version == 4:
             _u16.pack_into(headers, 2, size)
-            _u16.pack_into(headers, 4, (identification + index) & 0xFFFF)
+            _u16.pack_into(headers, 4, (identification + index * (together or 1)) & 0xFFFF)
             _u16.pack_into(headers, 10, 0)
             _u16.pack_into(headers, 10, _complement(_sum(headers[:transport])))
         else:
             _u16.pack_into(headers, 4, size - _IPV6_SIZE)
-        total = pseudo + size - transport + _sum(headers[transport:]) + _sum(data)
         segment = headers + data
-        checksum = _complement(total)
-        _u16.pack_into(segment, checksum_at, checksum if is_tcp else checksum or 0xFFFF)
+        checksum = (pseudo + size - transport) % 0xFFFF
+        if together is None:
+            checksum = _complement(checksum + _sum(headers[transport:]) + _sum(data))
+            checksum = checksum if is_tcp else checksum or 0xFFFF
+        _u16.pack_into(segment, checksum_at, checksum)
         packets.append(bytes(segment))
     return packets
 

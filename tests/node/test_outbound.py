@@ -11,9 +11,12 @@ from meshd.node.noise import AES256GCM, CHACHA20POLY1305, CipherSuite
 from meshd.node.offload import VNET
 from meshd.node.outbound import FRAME_FULL, GATHER_MAX
 from meshd.node.peer import MAX_WAITING_PACKETS, Peer
+from meshd.node.reassembly import Shape
+from meshd.node.segmentation import split
 from meshd.node.session import REJECT_AFTER
 from meshd.node.state import NodeConfig
 from meshd.node.wire import HEADER, MAX_BATCH, MAX_SEGMENTS
+from tests.host.packets import Super
 from tests.node.couples import (
     ALPHA_AT,
     BETA_AT,
@@ -355,3 +358,52 @@ def test_no_counter_is_used_twice_whatever_the_way_out() -> None:
     frames += alpha.outbound.held(alpha.peer, 0.0) + alpha.send(packet)
     counters = [HEADER.unpack_from(frame.parts[0])[5] for frame in frames]
     assert counters == [0, 1, 2]
+
+
+def test_a_super_packet_is_divided_where_frames_are_short() -> None:
+    alpha, beta = couple()
+    alpha.path.span = 4
+    segments = [bytes([number]) * 1400 for number in range(20)]
+    source, destination = (str(side.address4) for side in (alpha, beta))
+    header, packet = Super(b"".join(segments), 1400, source=source, target=destination).build()
+    small = to_beta(alpha, beta, 10)
+    frames = alpha.gather([header + packet, small])
+    assert {frame.count for frame in frames[:-1]} <= {4, 5}
+    arrived = [p for frame in frames for p in beta.receive(datagrams_of(frame), ALPHA_AT)]
+    assert arrived[-1] == small
+    parts = [part for each in arrived[:-1] for part in split(each[:VNET], each[VNET:])]
+    assert parts == split(header, packet)
+    assert not alpha.outbound.dividing
+
+
+def test_a_large_packet_that_cannot_be_divided_crosses_whole() -> None:
+    alpha, beta = couple()
+    alpha.path.span = 2
+    packet = to_beta(alpha, beta, 9000)
+    [frame] = alpha.gather([packet])
+    assert frame.count == 7
+    assert beta.receive(datagrams_of(frame), ALPHA_AT) == [packet]
+
+
+def test_frames_of_a_lossy_path_are_protected_as_its_table_says() -> None:
+    alpha, beta = couple()
+    alpha.path.parity = (0, 1, *(3,) * 52)
+    [small] = alpha.send(to_beta(alpha, beta, 100))
+    [large] = alpha.send(to_beta(alpha, beta, 30_000))
+    assert (small.count, large.count) == (2, 24)
+    assert HEADER.unpack_from(datagrams_of(large)[-1])[1:4] == (23, 21, 3)
+    alpha.path.parity = (0,) * 54
+    [bare] = alpha.send(to_beta(alpha, beta, 100))
+    assert bare.count == 1
+
+
+def test_padding_tells_nothing_of_other_packets() -> None:
+    alpha, beta = couple()
+    alpha.send(to_beta(alpha, beta, 60_000, 0x55))
+    alpha.path.parity = (1,) * 54
+    [frame] = alpha.send(to_beta(alpha, beta, 2000, 0))
+    sealed = b"".join(datagram[16:] for datagram in datagrams_of(frame)[:-1])
+    out = memoryview(bytearray(len(sealed)))
+    shape = Shape(beta.session.replay.highest + 2, frame.count - 1, 1)
+    size = beta.session.open(shape, sealed, out)
+    assert 0x55 not in bytes(out[:size])

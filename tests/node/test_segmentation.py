@@ -5,7 +5,7 @@ import struct
 import pytest
 
 from meshd.node.errors import RemoteError
-from meshd.node.segmentation import HEADER_SIZE, finish_checksum, split, validate
+from meshd.node.segmentation import HEADER_SIZE, divide, finish_checksum, split, validate
 from tests.host.packets import TCP, UDP, Super, checksum, is_sound, transport_of
 
 FIN, PSH, ACK, ECE, CWR = 0x01, 0x08, 0x10, 0x40, 0x80
@@ -151,3 +151,30 @@ def test_ipv6_packets_unlike_their_header_are_refused(at: int, value: int) -> No
     broken[at] = value
     with pytest.raises(RemoteError, match="offload-malformed"):
         split(header, bytes(broken))
+
+
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize("protocol", [TCP, UDP])
+@pytest.mark.parametrize("room", [1, 1399, 2800, 4500, 60_000])
+def test_a_divided_super_packet_stands_for_the_same_packets(
+    version: int, protocol: int, room: int
+) -> None:
+    header, packet = Super(
+        bytes(range(250)) * 80, 1400, version, protocol, flags=FIN | PSH | ACK | CWR
+    ).build()
+    pieces = divide(header, packet, room)
+    whole = split(header, packet)
+    most = max(1, room // 1400)
+    assert len(pieces) == -(-len(whole) // most)
+    parts = [split(piece[:HEADER_SIZE], piece[HEADER_SIZE:]) for piece in pieces]
+    assert [part for each in parts for part in each] == whole
+    assert all(len(part) <= most for part in parts)
+
+
+def test_what_is_no_super_packet_is_not_divided() -> None:
+    assert divide(PLAIN, bytes(100), 10) == []
+    header, packet = Super(b"x" * 100, 0).build()
+    assert divide(header, packet, 10) == []
+    header, packet = Super(b"x" * 3000, 1400).build()
+    assert divide(header, packet[:-1], 1400) == []
+    assert divide(header[:9], packet, 1400) == []
