@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Mapping, Sequence
 from functools import partial
 
-from benchmarks import bottleneck, relay
+from benchmarks import bottleneck, disturbance, relay
 from benchmarks.contenders import CONTENDERS, Build, given, make
 from benchmarks.lossy import CONTENDERS as FAR
 from benchmarks.lossy import CONTROLS, LOSSES, WARM_S, Lines
@@ -17,7 +17,7 @@ from benchmarks.report import Samples, Target, medians, ratio, table
 from benchmarks.rows import Row, collect
 from simulations.lab.namespaces import Lab
 
-OTHERS = ("lossy", "reorder", "bottleneck", "relay")
+OTHERS = ("lossy", "reorder", "bottleneck", "relay", *disturbance.MEASURES)
 
 
 def near(lab: Lab, builds: Mapping[str, Build], options: argparse.Namespace) -> list[Row]:
@@ -42,6 +42,15 @@ def far(lab: Lab, builds: Mapping[str, Build], options: argparse.Namespace) -> l
     if "bottleneck" in options.measure:
         rows += bottleneck.rows(lab, builds, options.cc, options.seconds, options.warm)
     return rows
+
+
+def trio(lab: Lab, options: argparse.Namespace) -> list[Row]:
+    """What is measured in a mesh of three."""
+    wanted = [row for name, row in disturbance.MEASURES.items() if name in options.measure]
+    if not wanted:
+        return []
+    mesh = disturbance.Trio(lab, options.seconds)
+    return [row(mesh) for row in wanted]
 
 
 def show(samples: Samples) -> str:
@@ -83,6 +92,7 @@ def main(argv: Sequence[str]) -> tuple[dict[str, object], list[Target]]:
     with Lab() as lab:
         rows = near(lab, chosen, options) + far(lab, distant, options)
         rows += relay.rows(lab, options.seconds) if "relay" in options.measure else []
+        rows += trio(lab, options)
         samples = collect(rows, options.rounds)
     print(show(samples))
     return {"rounds": samples, "medians": medians(samples)}, targets(samples)

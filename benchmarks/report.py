@@ -46,12 +46,15 @@ def medians(samples: Samples) -> dict[str, dict[str, float]]:
 
 
 def ratio(samples: Samples, measure: str, over: str, under: str) -> float | None:
-    """The median of one contender's value over another's in the same round; None if one is absent.
+    """The median of one contender's value over another's in the same round.
 
-    Within a round the two are seconds apart, so that what slows the machine slows both.
+    None if one of them is absent, or the other's is zero. Within a round the two are seconds apart,
+    so that what slows the machine slows both.
     """
     each = samples.get(measure, {})
     if not each.get(over) or not each.get(under):
+        return None
+    if 0 in each[under]:
         return None
     return statistics.median(a / b for a, b in zip(each[over], each[under], strict=True))
 

@@ -22,6 +22,13 @@ def test_a_ratio_to_what_was_not_measured_is_none() -> None:
     assert ratio(SAMPLES, "udp64", "aegisray", "null") is None
 
 
+def test_a_ratio_to_zero_is_none() -> None:
+    assert (
+        ratio({"lost": {"calm": [0.1, 0.0], "loaded": [1.0, 1.0]}}, "lost", "loaded", "calm")
+        is None
+    )
+
+
 def test_a_target_is_a_floor_or_a_ceiling() -> None:
     assert Target("rate", 3.0, least=3.0).met
     assert not Target("rate", 2.9, least=3.0).met
