@@ -368,7 +368,7 @@ def test_a_super_packet_is_divided_where_frames_are_short() -> None:
     header, packet = Super(b"".join(segments), 1400, source=source, target=destination).build()
     small = to_beta(alpha, beta, 10)
     frames = alpha.gather([header + packet, small])
-    assert {frame.count for frame in frames[:-1]} <= {4, 5}
+    assert max(frame.count for frame in frames) <= 4
     arrived = [p for frame in frames for p in beta.receive(datagrams_of(frame), ALPHA_AT)]
     assert arrived[-1] == small
     parts = [part for each in arrived[:-1] for part in split(each[:VNET], each[VNET:])]
