@@ -20,7 +20,10 @@ class Authority(Protocol):
         """This node's 64-byte signature over `message`."""
 
     def verify(self, key: bytes, subject: NodeId, message: bytes, signature: bytes) -> bool:
-        """Whether `key` is `subject`'s own, and `signature` is that key's over `message`."""
+        """Whether `key` is `subject`'s own, and `signature` is that key's over `message`.
+
+        What it says depends on these alone: of a record that is good it is asked once.
+        """
 
     def admits(self, record: Record) -> bool:
         """Whether a record that verified may be stored and passed on (its chain is good, ...).

@@ -22,9 +22,10 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import TYPE_CHECKING, Final
+from weakref import WeakValueDictionary
 
 from gossip.errors import DecodeError, GossipError
 from gossip.ids import KEY_SIZE, MAX_SEQUENCE, NODE_ID_SIZE, SIGNATURE_SIZE, NodeId
@@ -86,8 +87,12 @@ class Statement:
         return b"".join((_CONTEXT, bytes((len(domain),)), domain, head, self.body_hash))
 
 
+class _Referable:
+    __slots__ = ("__weakref__",)
+
+
 @dataclass(frozen=True, slots=True)
-class Record:
+class Record(_Referable):
     """One signed statement. `body` is opaque to gossip, and empty when `withdrawn`."""
 
     kind: int
@@ -97,9 +102,16 @@ class Record:
     withdrawn: bool
     body: bytes
     signature: bytes
+    _encoded: bytes | None = field(default=None, init=False, repr=False, compare=False)
+    _proved: tuple[type[Authority], bytes] | None = field(
+        default=None, init=False, repr=False, compare=False
+    )
+    """Whose judgement, and in which mesh, it was found to be its subject's word."""
 
     def encode(self) -> bytes:
         """The bytes drawn above. Raises `GossipError` for a field that does not fit them."""
+        if self._encoded is not None:
+            return self._encoded
         _check(self)
         head = _HEAD.pack(
             _VERSION,
@@ -110,7 +122,9 @@ class Record:
             self.key,
             len(self.body),
         )
-        return head + self.body + self.signature
+        data = head + self.body + self.signature
+        _remember(self, data)
+        return data
 
     def signed_bytes(self, domain: bytes) -> bytes:
         """What the signature covers, in the mesh that `domain` names."""
@@ -150,8 +164,15 @@ class Record:
         return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "big")
 
 
+_known: Final[WeakValueDictionary[bytes, Record]] = WeakValueDictionary()
+"""Records that somebody holds, by their bytes: the same one comes again and again, from many."""
+
+
 def decode(data: bytes) -> Record:
     """The record in `data`. Raises `DecodeError`; judges no signature (see `verified`)."""
+    known = _known.get(data)
+    if known is not None:
+        return known
     if not OVERHEAD <= len(data) <= MAX_RECORD_SIZE:
         raise DecodeError("a record of an impossible size")
     version, kind, flags, sequence, subject, key, size = _HEAD.unpack_from(data)
@@ -173,6 +194,7 @@ def decode(data: bytes) -> Record:
         _check(record)
     except GossipError as error:
         raise DecodeError(str(error)) from error
+    _remember(record, data)
     return record
 
 
@@ -193,9 +215,20 @@ def signed(
 
 
 def verified(authority: Authority, record: Record) -> bool:
-    """Whether `record` is its subject's own word, in this mesh."""
+    """Whether `record` is its subject's own word, in this mesh; asked once of each that is."""
+    judge = (type(authority), authority.domain)
+    if record._proved == judge:
+        return True
     message = record.signed_bytes(authority.domain)
-    return authority.verify(record.key, record.subject, message, record.signature)
+    if not authority.verify(record.key, record.subject, message, record.signature):
+        return False
+    object.__setattr__(record, "_proved", judge)
+    return True
+
+
+def _remember(record: Record, data: bytes) -> None:
+    object.__setattr__(record, "_encoded", data)
+    _known.setdefault(data, record)
 
 
 def _hash(body: bytes) -> bytes:

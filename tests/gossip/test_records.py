@@ -95,3 +95,42 @@ def test_a_key_that_is_not_the_subjects_does_not_verify() -> None:
         thief, RecordKind.MEMBER, key_of("thief"), id_of(key_of("victim")), 9, b""
     )
     assert not records.verified(thief, forged)
+
+
+class Counting(FakeAuthority):
+    """Counts how often it is asked."""
+
+    asked = 0
+
+    def verify(self, key: bytes, subject: NodeId, message: bytes, signature: bytes) -> bool:
+        self.asked += 1
+        return super().verify(key, subject, message, signature)
+
+
+def test_a_record_that_somebody_holds_is_not_made_twice() -> None:
+    record = record_of("a", 7001)
+    data = record.encode()
+    assert records.decode(bytes(bytearray(data))) is record
+    assert record.encode() is data
+    del record
+    again = records.decode(data)
+    assert again is records.decode(bytes(bytearray(data)))
+
+
+def test_what_was_proved_is_not_asked_again_but_in_another_mesh() -> None:
+    record = record_of("a", 7002)
+    authority, other = Counting(key_of("b")), Counting(key_of("b"), b"elsewhere")
+    assert [records.verified(authority, record) for _ in range(3)] == [True] * 3
+    assert authority.asked == 1
+    assert not records.verified(other, record)
+    assert other.asked == 1
+
+
+def test_what_was_not_proved_is_asked_every_time_however_like_a_good_one() -> None:
+    good = record_of("a", 7003)
+    authority = Counting(key_of("b"))
+    assert records.verified(authority, good)
+    forged = replace(good, body=b"other")
+    assert [records.verified(authority, forged) for _ in range(3)] == [False] * 3
+    assert not records.verified(authority, records.decode(forged.encode()))
+    assert authority.asked == 5
