@@ -39,7 +39,8 @@ WINDOW: Final = 20
 FILTER: Final = 3
 """Round trips to one peer whose median is taken."""
 GRAVITY: Final = 150.0
-"""Seconds: gravity pulls by (distance from the origin / this)^2."""
+"""Seconds: gravity pulls by (distance from the origin / this)^2 for each sample; it does so once
+per window, for all of its samples, because it is so weak."""
 MAX_RTT: Final = 10.0
 """Seconds; longer round trips are no measure, and nobody lies so far out."""
 MAX_PLACES: Final = 4096
@@ -80,10 +81,13 @@ class Coordinate(NamedTuple):
 
     def pack(self) -> bytes:
         """The bytes on the wire; what is beyond their range is brought to its end."""
-        values = [value * 1000 for value in (*self.vector, self.height, self.adjustment)]
-        if max(values) > _LARGEST or min(values) < -_LARGEST:
-            values = [max(-_LARGEST, min(_LARGEST, value)) for value in values]
-        return _PACKED.pack(*values, min(ERROR_MAX, self.error))
+        (a, b, c, d, e, f, g, h), height, adjustment, error = self
+        values = (a * 1000, b * 1000, c * 1000, d * 1000, e * 1000, f * 1000, g * 1000, h * 1000)
+        last = (height * 1000, adjustment * 1000, error if error < ERROR_MAX else ERROR_MAX)
+        try:
+            return _PACKED.pack(*values, *last)
+        except OverflowError:
+            return _PACKED.pack(*[max(-_LARGEST, min(_LARGEST, v)) for v in (*values, *last)])
 
 
 def unpack(data: bytes) -> Coordinate:
@@ -91,14 +95,14 @@ def unpack(data: bytes) -> Coordinate:
     if len(data) != PACKED_SIZE:
         raise DecodeError("a coordinate of a wrong size")
     values = _PACKED.unpack(data)
-    error = values[-1]
+    a, b, c, d, e, f, g, h, height, adjustment, error = values
     # One value that is not finite makes their sum so.
     if not math.isfinite(sum(values)) or not 0 <= error <= ERROR_MAX:
         raise DecodeError("a coordinate that is no number")
-    a, b, c, d, e, f, g, h, height, adjustment, _ = [value / 1000 for value in values]
     if height < 0:
         raise DecodeError("a coordinate below the ground")
-    return Coordinate((a, b, c, d, e, f, g, h), height, adjustment, error)
+    vector = (a / 1000, b / 1000, c / 1000, d / 1000, e / 1000, f / 1000, g / 1000, h / 1000)
+    return Coordinate(vector, height / 1000, adjustment / 1000, error)
 
 
 ORIGIN: Final = unpack(Coordinate().pack())
@@ -114,6 +118,7 @@ class Vivaldi:
         self._peers: dict[NodeId, tuple[Coordinate, tuple[float, ...]]] = {}
         """Where each said it is, and the last round trips to it; the oldest first."""
         self._samples = [0.0] * WINDOW
+        self._total = 0.0
         self._next = 0
         self.coordinate = ORIGIN
 
@@ -134,52 +139,74 @@ class Vivaldi:
 
         Whether that was believed: not if the round trip, or the place, is beyond `MAX_RTT`.
         """
-        far = _length(place.vector) + place.height + abs(place.adjustment)
+        vector, height, adjustment, _ = place
+        far = _length(vector) + height + abs(adjustment)
         if not 0 <= rtt <= MAX_RTT or far > MAX_RTT:
             return False
-        _, before = self._peers.pop(node, (place, ()))
-        recent = (*before[1 - FILTER :], rtt)
-        while len(self._peers) >= self._limit:
-            del self._peers[next(iter(self._peers))]
-        self._peers[node] = place, recent
+        peers = self._peers
+        known = peers.pop(node, None)
+        recent = (rtt,) if known is None else (*known[1][1 - FILTER :], rtt)
+        while len(peers) >= self._limit:
+            del peers[next(iter(peers))]
+        peers[node] = place, recent
         self._move(place, max(_TINY, sorted(recent)[len(recent) // 2]))
         return True
 
     def _move(self, place: Coordinate, rtt: float) -> None:
-        here = self.coordinate
-        difference = _difference(here.vector, place.vector)
+        vector, height, adjustment, own_error = self.coordinate
+        there, there_height, there_adjustment, there_error = place
+        difference = _difference(vector, there)
         apart = _length(difference)
-        raw = apart + here.height + place.height
-        adjusted = raw + here.adjustment + place.adjustment
+        raw = apart + height + there_height
+        adjusted = raw + adjustment + there_adjustment
         distance = adjusted if adjusted > 0 else raw
-        weight = here.error / max(_TINY, here.error + place.error)
+        errors = own_error + there_error
+        weight = own_error / (errors if errors > _TINY else _TINY)
         wrongness = min(ERROR_MAX, abs(distance - rtt) / rtt)
-        error = min(ERROR_MAX, here.error * (1 - CE * weight) + CE * weight * wrongness)
-        nearer = -max(rtt, SURPRISE_MIN)  # who answers soon is not far, whatever it says
-        force = _limited(CC * weight * max(nearer, rtt - distance))
-        height = here.height
+        error = min(ERROR_MAX, own_error * (1 - CE * weight) + CE * weight * wrongness)
+        # Who answers soon is not far, whatever it says.
+        nearer = -rtt if rtt > SURPRISE_MIN else -SURPRISE_MIN
+        surprise = rtt - distance
+        force = _limited(CC * weight * (surprise if surprise > nearer else nearer))
         if apart > _TINY:
             share = force / apart
-            height = max(HEIGHT_MIN, height + _limited((height + place.height) * share))
+            height += _limited((height + there_height) * share)
+            if height < HEIGHT_MIN:
+                height = HEIGHT_MIN
         else:
             draw = self._rng.random
             difference = tuple([draw() - 0.5 for _ in range(DIMENSIONS)])  # type: ignore[assignment]
             share = force / max(_TINY, _length(difference))
-        vector = _pushed(here.vector, difference, share)
-        # The adjustment is what the vectors cannot say: of the new place, without adjustments.
-        raw = _length(_difference(vector, place.vector)) + height + place.height
-        self._samples[self._next] = _limited(max(nearer, rtt - raw))
-        self._next = (self._next + 1) % WINDOW
-        total = 0.0
-        for sample in self._samples:
-            total += sample
-        away = _length(vector)
-        if away > _TINY:
-            # Gravity is a push towards the origin.
-            share = -_limited(((away + height + ORIGIN.height) / GRAVITY) ** 2) / away
-            vector = _pushed(vector, vector, share)
-            height = max(HEIGHT_MIN, height + _limited((height + ORIGIN.height) * share))
-        self.coordinate = Coordinate(vector, height, total / (2 * WINDOW), error)
+        vector = _pushed(vector, difference, share)
+        # The adjustment is what the vectors cannot say: of the new place, without adjustments. The
+        # push was along the line between the two.
+        surprise = rtt - (abs(apart + force) + height + there_height)
+        self._sample(_limited(surprise if surprise > nearer else nearer))
+        if not self._next:
+            vector, height = _fallen(vector, height)
+        self.coordinate = Coordinate(vector, height, self._total / (2 * WINDOW), error)
+
+    def _sample(self, sample: float) -> None:
+        """Put a sample into the window in place of the oldest, and keep their sum."""
+        at = self._next
+        self._total += sample - self._samples[at]
+        self._samples[at] = sample
+        self._next = (at + 1) % WINDOW
+        if not self._next:
+            self._total = 0.0  # anew, or what is rounded off would add up
+            for value in self._samples:
+                self._total += value
+
+
+def _fallen(vector: Vector, height: float) -> tuple[Vector, float]:
+    """A place after the gravity of a whole window: a push towards the origin."""
+    away = _length(vector)
+    if away <= _TINY:
+        return vector, height
+    pull = WINDOW * ((away + height + ORIGIN.height) / GRAVITY) ** 2
+    share = -_limited(pull) / away
+    fallen = max(HEIGHT_MIN, height + _limited((height + ORIGIN.height) * share))
+    return _pushed(vector, vector, share), fallen
 
 
 # Written out, because every probe of every node of a simulation comes here.
