@@ -197,7 +197,7 @@ class Synchroniser:
         self._matches += 1
         if len(self._agreeing) < SETTLED_AFTER:
             self._agreeing[sender] = True
-        if self._agreed(SETTLED_AFTER):
+        if len(core.news) and self._agreed(SETTLED_AFTER):
             core.drop_record_news()
 
     def _agreed(self, count: int) -> bool:

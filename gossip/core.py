@@ -117,7 +117,8 @@ class Core:
 
     def adjust_health(self, change: int) -> None:
         """Move the local health multiplier within its bounds."""
-        self.health = min(self.config.health_limit, max(0, self.health + change))
+        if self.health or change > 0:
+            self.health = min(self.config.health_limit, max(0, self.health + change))
 
     def state_of(self, node: NodeId) -> MemberState:
         """How this node sees `node`; itself, and whom it does not know, it takes to be alive."""
@@ -188,6 +189,8 @@ class Core:
 
     def buddy_items(self, peer: Peer) -> list[bytes]:
         """Lifeguard's buddy system: what is held against `peer` goes first into a probe of it."""
+        if peer.state is MemberState.ALIVE and not peer.condemned:
+            return []
         return self.charges(peer) if self.config.policy.buddy else []
 
     def charges(self, peer: Peer) -> list[bytes]:

@@ -135,6 +135,8 @@ class MemberTable:
 
     def __init__(self) -> None:
         self._peers: dict[NodeId, Peer] = {}
+        self.get = self._peers.get
+        """The peer of a node id, or None: the dict's own method, for every message asks it."""
         self._live: list[NodeId] = []
         self._live_index: dict[NodeId, int] = {}
         self._counts = dict.fromkeys(MemberState, 0)
@@ -146,10 +148,6 @@ class MemberTable:
 
     def __iter__(self) -> Iterator[Peer]:
         return iter(self._peers.values())
-
-    def get(self, node: NodeId) -> Peer | None:
-        """The peer `node`, if it is known."""
-        return self._peers.get(node)
 
     def add(self, peer: Peer) -> None:
         """Take in a peer that was not known."""

@@ -14,7 +14,7 @@ probe whose helpers were silent too speaks against us, not against the target.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from gossip.coordinates import ORIGIN, Coordinate
@@ -39,7 +39,7 @@ class _Probe:
     target: NodeId
     started_at: float
     is_check: bool
-    helpers: dict[NodeId, bool] = field(default_factory=dict)
+    helpers: dict[NodeId, bool] | None = None
     """Those asked, and whether they sent a nack."""
 
 
@@ -59,6 +59,9 @@ class Prober:
         self._nonce = core.rng.getrandbits(32)
         self._probes: dict[int, _Probe] = {}
         self._relayed: dict[int, _Relayed] = {}
+        self.current = 0
+        """The nonce of the round robin's last probe; its period ends as the next begins, so that it
+        needs no deadline of its own."""
 
     @property
     def interval(self) -> float:
@@ -70,11 +73,11 @@ class Prober:
         self._rotation.insert(node)
 
     def next_round(self, now: float) -> None:
-        """Probe the next member, and set the time of the one after."""
+        """Probe the next member, and set the time of the one after. The last one has ended."""
         target = self._rotation.next()
         interval = self.interval
         if target is not None:
-            self._start(target, now, interval, is_check=False)
+            self.current = self._start(target, now, is_check=False)
         self._core.timers.schedule(Timer.PROBE, now + interval)
 
     def check(self, target: NodeId, now: float) -> bool:
@@ -83,7 +86,8 @@ class Prober:
             return True
         if len(self._probes) > MAX_CHECKS:
             return False
-        self._start(target, now, self.interval, is_check=True)
+        nonce = self._start(target, now, is_check=True)
+        self._core.timers.schedule(Timer.PROBE_END, now + self.interval, nonce)
         return True
 
     def on_timeout(self, nonce: int, now: float) -> None:
@@ -113,8 +117,9 @@ class Prober:
             core.adjust_health(1)
             return None
         if not probe.is_check:
-            nacks = sum(probe.helpers.values())
-            expected = len(probe.helpers) if core.config.policy.nacks else 0
+            helpers = probe.helpers or {}
+            nacks = sum(helpers.values())
+            expected = len(helpers) if core.config.policy.nacks else 0
             core.adjust_health(expected - nacks if expected else 1)
             if not nacks:
                 core.guard.probe_failed()
@@ -136,20 +141,21 @@ class Prober:
         if probe is None:
             return
         peer = self._core.members.get(probe.target)
-        if peer is None or (sender != probe.target and sender not in probe.helpers):
+        if peer is None or (sender != probe.target and sender not in (probe.helpers or ())):
             return
         if sender == probe.target:
             rtt = max(0.0, now - probe.started_at)
             peer.measure(rtt)
             self._core.vivaldi.observe(sender, place, rtt)
-        peer.heard_at = max(peer.heard_at, now)
+        if now > peer.heard_at:
+            peer.heard_at = now
         self._core.adjust_health(-1)
         self._finish(nonce)
 
     def on_nack(self, nonce: int, sender: NodeId) -> None:
         """A helper is there, and had no answer either."""
         probe = self._probes.get(nonce)
-        if probe is not None and sender in probe.helpers and not probe.helpers[sender]:
+        if probe is not None and probe.helpers and probe.helpers.get(sender) is False:
             probe.helpers[sender] = True
             self._core.counters.nacks_received += 1
 
@@ -181,11 +187,11 @@ class Prober:
     def _answer(self, requester: NodeId, nonce: int) -> None:
         self._core.send(requester, self._core.ack(nonce, requester), news=True)
 
-    def _start(self, target: NodeId, now: float, interval: float, is_check: bool) -> None:
+    def _start(self, target: NodeId, now: float, is_check: bool) -> int:
+        """Send the first PING to a member; the nonce of the probe."""
         core = self._core
         peer = core.members.get(target)
-        if peer is None:
-            return
+        assert peer is not None  # whose turn it is, and who is checked, are members
         nonce = self._new_nonce()
         self._probes[nonce] = _Probe(target, now, is_check)
         core.counters.probes += 1
@@ -198,12 +204,13 @@ class Prober:
             measured = peer.srtt + 4 * peer.rttvar
             timeout = min(timeout, max(config.probe_timeout_min, measured))
         core.timers.schedule(Timer.PROBE_TIMEOUT, now + timeout * (1 + core.health), nonce)
-        core.timers.schedule(Timer.PROBE_END, now + interval, nonce)
+        return nonce
 
     def _finish(self, nonce: int) -> None:
-        del self._probes[nonce]
+        probe = self._probes.pop(nonce)
         self._core.timers.cancel(Timer.PROBE_TIMEOUT, nonce)
-        self._core.timers.cancel(Timer.PROBE_END, nonce)
+        if probe.is_check:
+            self._core.timers.cancel(Timer.PROBE_END, nonce)
 
     def _heard_since(self, probe: _Probe) -> bool:
         peer = self._core.members.get(probe.target)

@@ -98,6 +98,9 @@ class GossipProtocol:
             self._resolver,
             self._views,
         )
+        self.next_deadline = core.timers.next_at
+        """The time of `next_wakeup` alone, infinity for never: cheaper, for who has thousands of
+        nodes."""
         self._has_left = False
         self._revivals = 0
         core.timers.schedule(Timer.PROBE, now + config.probe_period * rng.random())
@@ -116,12 +119,13 @@ class GossipProtocol:
             if sender == core.identity:
                 raise GossipError("own-message")
             envelope = messages.decode(message)
+            sequence, body, told = envelope
             items: Sequence[Item] = ()
             carried: Sequence[Record] = ()
-            if isinstance(envelope.body, CARRIERS):
+            if told and isinstance(body, CARRIERS):
                 carried = self._carried(envelope, sender, now)
-            elif envelope.items:
-                items = self._intake.verify(envelope.items)
+            elif told:
+                items = self._intake.verify(told)
         except GossipError as error:
             core.counters.refuse(error.reason)
             raise
@@ -130,15 +134,15 @@ class GossipProtocol:
         if self._has_left:
             return
         if items:
-            compared = isinstance(envelope.body, Records)
+            compared = isinstance(body, Records)
             changes = core.store.changes
             self._intake.apply(items, now, spread=not (compared and self._sync.joining))
             if compared:
                 self._sync.learned(core.store.changes - changes)
         peer = self._heard(sender, now)
-        if peer is None or peer.sequence != envelope.sequence or not peer.is_alive:
-            self._healer.met(sender, envelope.sequence, now)
-        self._switch.message(envelope.body, carried, sender, now)
+        if peer is None or peer.sequence != sequence or peer.state is not MemberState.ALIVE:
+            self._healer.met(sender, sequence, now)
+        self._switch.message(body, carried, sender, now)
         self._welcome_revived(now)
         self._views.review(now)
 
@@ -277,10 +281,6 @@ class GossipProtocol:
         """When to call `handle_timer` next; ask again after every input."""
         following = self._core.timers.next()
         return None if following is None else Wakeup(following[0], following[1].value)
-
-    def next_deadline(self) -> float:
-        """The time alone, infinity for never: cheaper, for callers with thousands of nodes."""
-        return self._core.timers.next_at()
 
     def drain(self) -> list[Output]:
         """What is to be done, in order; each value comes out once."""

@@ -95,6 +95,7 @@ class Switch:
         """A deadline that has come; `due_at` is when it should have."""
         match timer:
             case Timer.PROBE:
+                self._probe_ended(self._prober.current, due_at, now)
                 self._prober.next_round(now)
             case Timer.PROBE_TIMEOUT | Timer.PROBE_END | Timer.RELAY | Timer.LOOKUP:
                 assert isinstance(about, int)
@@ -132,8 +133,11 @@ class Switch:
         elif timer is Timer.LOOKUP:
             self._resolver.on_lookup_timer(number, now)
         else:
-            failed = self._prober.on_end(number, due_at, now)
-            if failed is not None:
-                self._suspects.probe_failed(failed, now)
-                if self._core.guard.evaluate(now):
-                    self._healer.begin_burst(now)
+            self._probe_ended(number, due_at, now)
+
+    def _probe_ended(self, nonce: int, due_at: float, now: float) -> None:
+        failed = self._prober.on_end(nonce, due_at, now)
+        if failed is not None:
+            self._suspects.probe_failed(failed, now)
+            if self._core.guard.evaluate(now):
+                self._healer.begin_burst(now)

@@ -2,9 +2,9 @@
 
 | key                    | what is due                                                       |
 |------------------------|-------------------------------------------------------------------|
-| PROBE                  | the next member is to be probed                                   |
+| PROBE                  | the period is over: without any answer the probe failed; the next |
 | PROBE_TIMEOUT, nonce   | no direct answer yet: ask others to try                           |
-| PROBE_END, nonce       | the period is over: without any answer, the probe failed          |
+| PROBE_END, nonce       | the period of a probe out of turn is over                         |
 | RELAY, nonce           | the target of somebody's indirect probe did not answer: nack      |
 | GOSSIP                 | a round of news                                                   |
 | SUSPICION, node        | a suspicion has run out                                           |
