@@ -229,17 +229,17 @@ class Cluster:
     # The pump
 
     def _arrived(self, host: Host, payload: bytes, source: Endpoint) -> None:
-        if host.process is not None:
-            host.process.receive(payload, source)
-        else:
+        if host.process is None:
             self._receive(host, payload, source)
+        else:
+            host.process.receive(payload, source)
 
     def _receive(self, host: Host, payload: bytes, source: Endpoint) -> None:
-        if host.machine is None:
+        machine, now = host.machine, self.world.now
+        if machine is None:
             return
         try:
-            now = self.world.now
-            host.machine.receive(payload, source, now if host.clock is None else host.local(now))
+            machine.receive(payload, source, now if host.clock is None else host.clock.local(now))
         except Refused as refusal:
             for observer in self.observers:
                 observer.refused(host, str(refusal), source)
@@ -268,16 +268,18 @@ class Cluster:
         at = machine.next_deadline()
         if host.clock is not None:
             at = host.clock.world(at)
-        if at < host.timer_at:
+        if at != host.timer_at:
             self._arm(host, at)
 
     def _arm(self, host: Host, at: float) -> None:
-        """Set the timer to an earlier time; a later one is found when the earlier comes."""
-        host.timer_at = at = max(at, self.world.now)
-        self.world.post(at, self._timer, host, at)
+        """Set the timer to another time; the event of the old one stays, and does nothing."""
+        now = self.world.now
+        host.timer_at = at = at if at > now else now
+        if at < inf:
+            self.world.post(at, self._timer, host, at)
 
     def _timer(self, host: Host, at: float) -> None:
-        """A time that was set has come; what it was set for may have moved to later meanwhile."""
+        """A time that was set has come; another may have been set since."""
         if at != host.timer_at:
             return
         if host.process is None:
@@ -290,14 +292,14 @@ class Cluster:
         machine = host.machine
         if machine is None:
             return
-        due, now = machine.next_deadline(), self.world.now
-        at = due if host.clock is None else host.clock.world(due)
-        if at > now:
-            if at < inf:
-                self._arm(host, at)
+        wakeup, now = machine.next_wakeup(), self.world.now
+        if wakeup is None:
             return
-        wakeup = machine.next_wakeup()
-        reason = wakeup.reason if wakeup is not None else ""
+        due, reason = wakeup
+        at = due if host.clock is None else host.clock.world(due)
+        if at > now:  # a process that stood still or was slow comes late
+            self._arm(host, at)
+            return
         self.world.trace.line(f"{now:.9f} timer {host.number} {reason}\n")
         host.turns = host.turns + 1 if host.turn_at == now else 1
         host.turn_at = now

@@ -121,18 +121,17 @@ class Gossiper:
     def drain(self) -> list[Send | Seen]:
         """Gossip's outputs, its messages addressed to endpoints."""
         outputs = self.protocol.drain()
-        if not outputs:
-            return []
         if self.directory.moved:
             self._follow(outputs)
-        return [
-            self._addressed(*output) if isinstance(output, SendMessage) else output
-            for output in outputs
-        ]
-
-    def _addressed(self, to: NodeId, payload: bytes) -> Send:
-        where = self._found.get(to) or self.directory.endpoint_of[to]
-        return Send(where, payload, gossip_overhead(len(payload)))
+        drained: list[Send | Seen] = []
+        for output in outputs:
+            if isinstance(output, SendMessage):
+                to, payload = output
+                where = self._found.get(to) or self.directory.endpoint_of[to]
+                drained.append(Send(where, payload, gossip_overhead(len(payload))))
+            else:
+                drained.append(output)
+        return drained
 
     def leave(self, now: float) -> None:
         """Say goodbye."""

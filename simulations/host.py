@@ -41,7 +41,7 @@ class Host:
     clock: HostClock | None = None
     process: Process | None = None
     timer_at: float = inf
-    """The earliest world time at which it is woken."""
+    """The world time at which it is woken; infinity for not at all."""
     turns: int = 0
     turn_at: float = -inf
 

@@ -48,12 +48,12 @@ class _Site:
 class Network:
     """Carries datagrams between attached hosts, by the clock and the chance of a `World`.
 
-    `counters` says what became of every datagram: `delivered` and the reasons for drops. Its
-    conditions may be replaced at any time.
+    Its conditions may be replaced at any time.
     """
 
     def __init__(self, world: World, conditions: Conditions) -> None:
-        self.counters: Counter[str] = Counter()
+        self._delivered = 0
+        self._dropped: Counter[str] = Counter()
         self._world = world
         self._rng = world.stream("network")
         self._places = world.stream("network/places")
@@ -64,6 +64,11 @@ class Network:
         self._geography: Geography | None = None
         self._conditions = Conditions()
         self.conditions = conditions
+
+    @property
+    def counters(self) -> Counter[str]:
+        """What became of every datagram so far: `delivered`, and the reasons for drops."""
+        return +Counter(self._dropped, delivered=self._delivered)
 
     @property
     def conditions(self) -> Conditions:
@@ -220,15 +225,16 @@ class Network:
         if receiver is None:
             self._drop("nobody", source, inside)
             return
-        self.counters["delivered"] += 1
-        self._world.trace.line(
-            f"{self._world.now:.9f} deliver {source[0]} {source[1]} {inside[0]} {inside[1]}"
+        self._delivered += 1
+        world = self._world
+        world.trace.line(
+            f"{world.now:.9f} deliver {source[0]} {source[1]} {inside[0]} {inside[1]}"
             f" {len(payload)} {crc32(payload):08x}\n"
         )
         receiver(payload, source)
 
     def _drop(self, reason: str, source: Endpoint, destination: Endpoint) -> None:
-        self.counters[reason] += 1
+        self._dropped[reason] += 1
         self._world.trace.record(self._world.now, "drop", reason, *source, *destination)
 
     def _cut(self, source: _Site, destination: _Site) -> bool:
