@@ -58,6 +58,9 @@ PACKED_SIZE: Final = _PACKED.size
 _LARGEST: Final = 65504.0
 """The largest half float: 65 seconds in milliseconds."""
 
+_new: Final = tuple.__new__
+"""`_new(Coordinate, fields)` spares the call of Python that is behind `Coordinate(...)`."""
+
 Vector: TypeAlias = tuple[float, float, float, float, float, float, float, float]
 
 
@@ -102,7 +105,7 @@ def unpack(data: bytes) -> Coordinate:
     if height < 0:
         raise DecodeError("a coordinate below the ground")
     vector = (a / 1000, b / 1000, c / 1000, d / 1000, e / 1000, f / 1000, g / 1000, h / 1000)
-    return Coordinate(vector, height / 1000, adjustment / 1000, error)
+    return _new(Coordinate, (vector, height / 1000, adjustment / 1000, error))
 
 
 ORIGIN: Final = unpack(Coordinate().pack())
@@ -184,7 +187,8 @@ class Vivaldi:
         self._sample(_limited(surprise if surprise > nearer else nearer))
         if not self._next:
             vector, height = _fallen(vector, height)
-        self.coordinate = Coordinate(vector, height, self._total / (2 * WINDOW), error)
+        adjustment = self._total / (2 * WINDOW)
+        self.coordinate = _new(Coordinate, (vector, height, adjustment, error))
 
     def _sample(self, sample: float) -> None:
         """Put a sample into the window in place of the oldest, and keep their sum."""

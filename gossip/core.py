@@ -81,7 +81,7 @@ class Core:
         payload = messages.encode(self.sequence, body, items)
         self.counters.messages_sent += 1
         self.counters.bytes_sent += len(payload)
-        self.outputs.append(SendMessage(to, payload))
+        self.outputs.append(tuple.__new__(SendMessage, (to, payload)))
 
     @property
     def nodes(self) -> int:
@@ -106,7 +106,8 @@ class Core:
         only_global = self.partial or (peer is not None and peer.partial)
         digest = self.store.global_digest if only_global else self.store.digest
         linked = to in self.links
-        return Ack(nonce, digest, self.vivaldi.coordinate, self.partial, linked, only_global)
+        place = self.vivaldi.coordinate
+        return tuple.__new__(Ack, (nonce, digest, place, self.partial, linked, only_global))
 
     def concerns(self, record: Record) -> bool:
         """Whether `record` is for this node to keep: a partial one leaves most to others."""

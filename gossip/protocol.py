@@ -50,6 +50,8 @@ from gossip.views import Views
 MAX_TIMERS: Final = 256
 """Deadlines served by one `handle_timer`; the rest are due at once again."""
 
+_REASONS: Final = {timer: timer.value for timer in Timer}
+
 _FAREWELLS: Final = 16
 """Members who are told at once that this node leaves."""
 
@@ -280,7 +282,7 @@ class GossipProtocol:
     def next_wakeup(self) -> Wakeup | None:
         """When to call `handle_timer` next; ask again after every input."""
         following = self._core.timers.next()
-        return None if following is None else Wakeup(following[0], following[1].value)
+        return None if following is None else Wakeup(following[0], _REASONS[following[1]])
 
     def drain(self) -> list[Output]:
         """What is to be done, in order; each value comes out once."""

@@ -112,7 +112,10 @@ class Timers:
     def _prune(self) -> None:
         """See that the first entry is in force, and that those which are not are but few."""
         heap, order = self._heap, self._order
-        while heap and order.get(heap[0][2]) != heap[0][1]:
+        while heap:
+            _, number, key = heap[0]
+            if order.get(key) == number:
+                break
             heapq.heappop(heap)
         if len(heap) > 2 * len(order) + 64:
             self._heap = [entry for entry in heap if order.get(entry[2]) == entry[1]]

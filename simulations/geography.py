@@ -60,6 +60,8 @@ class Place:
     z: float
     height_s: float
     region: str
+    luck: float
+    """From 1000 to 2000; the fraction of the product of two is what chance gives their pair."""
 
 
 class Geography:
@@ -69,7 +71,7 @@ class Geography:
         self, rng: Random, calibration: Random, one_way_p50_s: float, detours: float
     ) -> None:
         self._rng = rng
-        self._detours = int(detours * 65536)
+        self._detours = detours
         self._count = 0
         self._scale = 1.0
         sample = [self._place(calibration, number) for number in range(CALIBRATION_SITES)]
@@ -86,12 +88,10 @@ class Geography:
         cosine = one.x * other.x + one.y * other.y + one.z * other.z
         arc = acos(cosine) if -1.0 < cosine < 1.0 else acos(copysign(1.0, cosine))
         delay = (arc * _ARC_S + (one.height_s + other.height_s)) * self._scale
-        if not self._detours:
-            return delay
-        chance = pair_bits(one.number, other.number)
-        if chance & 0xFFFF < self._detours:
+        chance = one.luck * other.luck % 1.0
+        if chance < self._detours:
             low, high = DETOUR
-            return delay * (low + (high - low) * (chance >> 16 & 0xFFFF) / 65536)
+            return delay * (low + (high - low) * chance / self._detours)
         return delay
 
     def _place(self, rng: Random, number: int) -> Place:
@@ -101,7 +101,8 @@ class Geography:
         low, high = LAST_MILE_S
         height = low * (high / low) ** rng.random()
         x, y = cos(latitude) * cos(longitude), cos(latitude) * sin(longitude)
-        return Place(number, x, y, sin(latitude), height, region)
+        luck = 1000 + 1000 * pair_bits(number, number) / 2**32
+        return Place(number, x, y, sin(latitude), height, region, luck)
 
 
 def pair_bits(one: int, other: int) -> int:

@@ -128,7 +128,8 @@ class Gossiper:
             if isinstance(output, SendMessage):
                 to, payload = output
                 where = self._found.get(to) or self.directory.endpoint_of[to]
-                drained.append(Send(where, payload, gossip_overhead(len(payload))))
+                overhead = gossip_overhead(len(payload))
+                drained.append(tuple.__new__(Send, (where, payload, overhead)))
             else:
                 drained.append(output)
         return drained

@@ -68,7 +68,7 @@ class Network:
     @property
     def counters(self) -> Counter[str]:
         """What became of every datagram so far: `delivered`, and the reasons for drops."""
-        return +Counter(self._dropped, delivered=self._delivered)
+        return +Counter({**self._dropped, "delivered": self._delivered})
 
     @property
     def conditions(self) -> Conditions:
