@@ -72,8 +72,9 @@ class Outbound:
         """Read packets (`read` fills a view, and returns 0 when nothing waits) until a frame is
         to be sent, at most GATHER_MAX; None: nothing is to be sent."""
         plain, view, skip, kind = self._plain, self._view, self._skip, self._type
+        source = read
         if self._pieces:
-            read = partial(self._next, read)
+            read = partial(self._next, source)
         least = skip + 20
         self.drained = False
         for _ in range(GATHER_MAX):
@@ -97,6 +98,8 @@ class Outbound:
             frame = self.add(length, now)
             if frame is not None:
                 return frame
+            if self._pieces and read is source:
+                read = partial(self._next, source)
         return self.flush(now)
 
     @property
