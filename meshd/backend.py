@@ -219,6 +219,7 @@ class NodeBackend:
                 "this node cannot invite: only a node with the role `issuer` can; run "
                 "`meshd invite` there"
             )
+        self._node.credentials.check()
         token, invitation = invite(
             identity.mesh.mesh_id,
             identity.static_public,

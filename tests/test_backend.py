@@ -274,6 +274,15 @@ async def test_who_is_no_issuer_cannot_invite(alpha: Desk, beta: Desk) -> None:
         await alpha.backend.invite(Grants(), 31 * 86_400)
 
 
+async def test_who_is_revoked_invites_nobody(alpha: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(alpha.side.node.credentials.lists, "revoked", True)
+    with pytest.raises(LocalError, match="no member any more"):
+        await alpha.backend.invite(Grants(), 600)
+    with pytest.raises(LocalError, match="no member any more"):
+        await alpha.backend.revoke("beta")
+    assert not list(alpha.storage.state.glob("invitations/*"))
+
+
 async def test_down_begins_to_stop(alpha: Desk) -> None:
     await alpha.backend.down()
     assert alpha.stopped == [True]

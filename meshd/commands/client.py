@@ -101,7 +101,9 @@ class DaemonClient:
                 f"meshd did not answer within {timeout:g} s: see its log", NO_DAEMON
             ) from None
         except (OSError, http.client.HTTPException, ValueError):
-            raise LocalError("meshd broke off its answer: see its log", NO_DAEMON) from None
+            raise LocalError(
+                "meshd broke off its answer: see its log, then type it again", NO_DAEMON
+            ) from None
         finally:
             connection.close()
         if response.status >= 400:

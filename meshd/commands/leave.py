@@ -33,7 +33,10 @@ def leave(args: argparse.Namespace) -> int:
             raise
     storage = Storage(certs, state)
     if answer is None and not storage.is_member():
-        raise LocalError(f"this host is in no mesh (there is no certificate in {certs})")
+        raise LocalError(
+            f"this host is in no mesh (there is no certificate in {certs}): there is nothing to "
+            "leave; to join one, type `meshd join TOKEN`"
+        )
     name, network, ends = _membership(certs)
     is_issuer = (certs / "issuer.key").exists()
     folders = _set_aside(storage, STOP_TIMEOUT if answer is not None else 0.0)
@@ -46,15 +49,15 @@ def leave(args: argparse.Namespace) -> int:
 
 
 def _membership(certs: Path) -> tuple[str, str, str]:
-    """Name, mesh and end of the certificate, as far as it can be read."""
+    """Name, mesh and, in parentheses, the end of the certificate, as far as it can be read."""
     from meshd.commands.show import read_certificates
     from meshd.node.invitation import show_time
 
     try:
         leaf = read_certificates(certs / "node.crt")[0]
     except LocalError:
-        return "NODE", "its mesh", "its end"
-    return leaf.name, leaf.network, show_time(leaf.not_after)
+        return "NODE", "its mesh", ""
+    return leaf.name, leaf.network, f" ({show_time(leaf.not_after)})"
 
 
 def _set_aside(storage: Storage, patience: float) -> list[Path]:
@@ -73,7 +76,7 @@ def _set_aside(storage: Storage, patience: float) -> list[Path]:
 
 
 def _consequences(answer: dict[str, Any] | None, name: str, ends: str) -> list[str]:
-    revoke = f"until its certificate ends ({ends}), or `meshd revoke {name}` is typed on an issuer"
+    revoke = f"until its certificate ends{ends}, or `meshd revoke {name}` is typed on an issuer"
     if answer is None:
         return [
             f"No daemon ran here, so nobody was told: others see it as offline {revoke}.",

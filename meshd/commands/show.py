@@ -143,23 +143,29 @@ def read_certificates(path: Path) -> list[Certificate]:
 
     from meshd.node.certificates import TrustError, parse_certificate
 
-    if not path.exists():
-        raise LocalError(
-            f"there is no {path}: this host is in no mesh yet; "
-            "make one with `meshd init`, or join one with `meshd join TOKEN`"
-        )
+    problem = "it holds no certificates"
     try:
         loaded = x509.load_pem_x509_certificates(_read(path))
         return [parse_certificate(item.public_bytes(Encoding.DER)) for item in loaded]
-    except (ValueError, TrustError) as error:
-        raise LocalError(
-            f"{path} is damaged ({error}): put it back from a backup, or join the mesh again"
-        ) from None
+    except TrustError as error:
+        problem = str(error)
+    except ValueError:  # whose text is for programmers
+        pass
+    raise LocalError(
+        f"{path} is damaged ({problem}): put it back from a backup, or join the mesh again"
+    )
 
 
 def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        raise LocalError(
+            f"there is no {path}: this host is in no mesh yet; "
+            "make one with `meshd init`, or join one with `meshd join TOKEN`"
+        ) from None
+    except PermissionError:
+        raise LocalError(f"you may not read {path}: try again with sudo") from None
     except OSError as error:
         raise LocalError(f"cannot read {path}: {error.strerror}") from None
 

@@ -195,11 +195,19 @@ class Storage:
         ledger = self._load("issued", decode_ledger)
         identity = keyring.read_files(files, str(self.certs), ledger or Ledger(), unix_time)
         self._load_revocations(identity.trust)
-        if identity.trust.is_revoked(identity.certificate):
-            raise LocalError(
+        listed = identity.trust.list_against(identity.certificate)
+        if listed is not None:
+            told = (
                 f"{self.certs}/{keyring.NODE_CERTIFICATE} was revoked: this host is no member any "
-                f"more; move {self.certs} away and join with a new invitation"
             )
+            told += f"more; move {self.certs} away and join with a new invitation"
+            if listed.authority not in (identity.trust.root.node, identity.certificate.authority):
+                # It may be a thief's, of which the root has said so while this host was down.
+                told += (
+                    f" (or, if the CA {listed.authority.hex()} that revoked it was revoked since, "
+                )
+                told += f"delete {self.state}/revocations and type `meshd up`)"
+            raise LocalError(told)
         return identity
 
     # The state directory

@@ -8,6 +8,7 @@ from gossip import GossipProtocol
 from meshd.node import revoking
 from meshd.node.authority import MeshAuthority
 from meshd.node.dialogue import Dialogue
+from meshd.node.errors import LocalError
 from meshd.node.identity import Identity
 from meshd.node.lists import OWN, Lists
 from meshd.node.outputs import RenewalEnded
@@ -41,9 +42,15 @@ class Credentials:
         if not self.lists.revoked:
             self.renewal.run(now)
 
+    def check(self) -> None:
+        """Raises LocalError where this node is no member any more: nobody heeds what it signs."""
+        if self.lists.revoked:
+            raise LocalError(OWN)
+
     def plan_revocation(self, text: str, now: float) -> Revocation:
         """Who is meant by `text`, and the lists that revoke it; changes nothing. Raises
         LocalError: why not, and what to type instead."""
+        self.check()
         return revoking.plan(text, self._state, self.lists.holders, self._state.unix_time(now))
 
     def revoke(self, revocation: Revocation, now: float) -> None:

@@ -70,6 +70,11 @@ def plan(text: str, state: NodeState, holders: Holders, unix_time: float) -> Rev
             f"{own.name} is this node itself: `meshd leave` takes it out of the mesh; if its key "
             f"was stolen, run `meshd revoke {identity.id.hex()}` on another issuer"
         )
+    if wanted == identity.trust.root.node.hex():
+        raise LocalError(
+            f"{wanted} is the mesh itself, by its root: nobody can revoke that; if root.key was "
+            "stolen, make a new mesh with `meshd init` and invite everyone to it"
+        )
     for authority in identity.trust.issuers:
         if authority.node.hex() == wanted:
             return _plan_authority(authority, state, unix_time)

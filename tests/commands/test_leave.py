@@ -95,7 +95,18 @@ def test_without_a_daemon_the_files_are_set_aside_and_it_says_what_others_see(
     assert "`meshd revoke alpha`" in error
     assert not storage.is_member()
     assert leave(tmp_path) == 1
-    assert "in no mesh" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "in no mesh" in error
+    assert "`meshd join TOKEN`" in error
+
+
+def test_a_certificate_that_cannot_be_read_does_not_keep_a_host_in(
+    tmp_path: Path, storage: Storage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (storage.certs / "node.crt").write_text("damaged")
+    assert leave(tmp_path) == 0
+    assert "until its certificate ends, or `meshd revoke NODE`" in capsys.readouterr().err
+    assert not storage.is_member()
 
 
 def test_a_running_daemons_files_stay_where_they_are(

@@ -154,12 +154,23 @@ def test_cert_show_without_or_with_damaged_files_is_one_sentence(
     (tmp_path / "certs" / "node.crt").write_text("damaged")
     assert main([*places, "cert", "show"]) == 1
     error = capsys.readouterr().err
-    assert "node.crt is damaged" in error
+    assert "node.crt is damaged (it holds no certificates): put it back" in error
     assert error.count("\n") == 1
     (tmp_path / "certs" / "node.crt").unlink()
     (tmp_path / "certs" / "node.crt").mkdir()
     assert main([*places, "cert", "show"]) == 1
     assert "Is a directory" in capsys.readouterr().err
+
+
+def test_cert_show_of_files_that_others_may_not_read_says_so(
+    places: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> bytes:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    assert main([*places, "cert", "show"]) == 1
+    assert "node.crt: try again with sudo" in capsys.readouterr().err
 
 
 def test_config_check_says_ok_and_what_is_to_be_noticed(

@@ -25,7 +25,7 @@ from meshd.node.invitation import Invitation, Token, invite
 from meshd.node.keyring import write_files
 from meshd.node.minting import DAY, make_csr, make_issuer
 from meshd.node.renewer import renew
-from meshd.node.revocation import make_list
+from meshd.node.revocation import key_entry, make_list
 from tests.node.meshes import (
     CIDR,
     NOW,
@@ -37,6 +37,7 @@ from tests.node.meshes import (
     make_reply,
     raw,
 )
+from tests.node.test_renewer import second_issuer
 
 NODE, OTHER = NodeId(b"n" * 16), NodeId(b"o" * 16)
 
@@ -191,8 +192,28 @@ def test_revocations_are_remembered_and_bind_the_node_itself(storage: Storage) -
     own = make_list(issuer.key, issuer.certificate, 2, {first.certificate.serial: NOW}, NOW)
     first.trust.add_crl(own.der)
     storage.save_revocations(first.trust)
-    with pytest.raises(LocalError, match="was revoked"):
+    with pytest.raises(LocalError, match="was revoked") as caught:
         storage.load_identity(NOW)
+    assert "delete" not in str(caught.value)
+
+
+def test_who_was_revoked_by_a_ca_that_may_be_void_since_is_told_the_way_out(
+    storage: Storage,
+) -> None:
+    mesh = make_mesh()
+    thief = issuer_of(second_issuer(mesh))
+    reply = make_reply(mesh, admit(mesh, 2, "beta"))
+    storage.save_enrolment(join(make_key(2), mesh.mesh.mesh_id, reply, NOW))
+    identity = storage.load_identity(NOW)
+    identity.trust.add_issuer(thief.certificate.der)
+    storage.save_trust(identity.trust)
+    listed = make_list(thief.key, thief.certificate, 1, {key_entry(identity.id): NOW}, NOW)
+    storage.save_revocations(identity.trust, [listed])
+    way_out = f"delete {storage.state}/revocations and type `meshd up`"
+    with pytest.raises(LocalError, match=way_out):
+        storage.load_identity(NOW)
+    (storage.state / "revocations").unlink()
+    assert storage.load_identity(NOW).id == identity.id
 
 
 def test_a_new_list_is_saved_before_it_is_in_force(storage: Storage) -> None:

@@ -67,6 +67,12 @@ def test_every_certificate_that_may_hold_goes_on_the_list() -> None:
     assert planned(state, "beta", late).serials == (entry.serial, entry.earlier[0].serial, key)
 
 
+def test_the_root_cannot_be_revoked() -> None:
+    state, mesh = with_beta()
+    with pytest.raises(LocalError, match="is the mesh itself, by its root"):
+        planned(state, mesh.trust.root.node.hex())
+
+
 def test_a_list_goes_on_with_what_was_revoked_before() -> None:
     state, mesh = with_beta()
     issuer = issuer_of(mesh)
