@@ -163,7 +163,8 @@ class Session:
         """As `seal`, of the `size` bytes that `plain` begins with, for a path that loses some.
 
         `table` says how many parities there are for so many slices. All slices are equal: behind
-        the bytes comes padding, for which `plain` must have room (52 bytes a slice and 4).
+        the bytes comes padding, for which `plain` must have room (52 bytes a slice and 4); what
+        is there is there again afterwards.
         """
         least = size + ENTRY_SIZE + TAG_SIZE
         widest = path.chunk // SYMBOLS * SYMBOLS
@@ -173,10 +174,12 @@ class Session:
             return self.seal(plain[:size], out, path.chunk, path.prefix, path.endpoint)
         chunk = -(-least // (count * SYMBOLS)) * SYMBOLS
         total = count * chunk
-        padding = total - least
-        ENTRY.pack_into(plain, size, PADDING << 24 | padding)
-        plain[size + ENTRY_SIZE : total - TAG_SIZE] = bytes(padding)
-        header = self._encrypt(plain[: total - TAG_SIZE], count, parities, out)
+        padding = ENTRY.pack(PADDING << 24 | total - least) + bytes(total - least)
+        end = total - TAG_SIZE
+        behind = bytes(plain[size:end])  # the packet that did not fit is there already
+        plain[size:end] = padding
+        header = self._encrypt(plain[:end], count, parities, out)
+        plain[size:end] = behind
         sealed = out[:total]
         parts = cut(sealed, header, chunk, path.prefix, encode(sealed, count, parities))
         segments, segment = count + parities, len(path.prefix) + HEADER_SIZE + chunk

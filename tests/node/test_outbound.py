@@ -407,3 +407,11 @@ def test_padding_tells_nothing_of_other_packets() -> None:
     shape = Shape(beta.session.replay.highest + 2, frame.count - 1, 1)
     size = beta.session.open(shape, sealed, out)
     assert 0x55 not in bytes(out[:size])
+
+
+def test_padding_does_not_touch_the_packet_that_comes_next() -> None:
+    alpha, beta = couple()
+    alpha.path.parity = (1,) * 54
+    packets = [to_beta(alpha, beta, size, size % 251 + 1) for size in range(9000, 47_000, 1900)]
+    frames = alpha.send(*packets)
+    assert [p for f in frames for p in beta.receive(datagrams_of(f), ALPHA_AT)] == packets
