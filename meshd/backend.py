@@ -280,6 +280,11 @@ class NodeBackend:
         if future is not None and not future.done():
             future.set_result(ended)
 
+    def cannot_renew(self, problem: str) -> None:
+        """What comes of a renewal could not be written: those who wait are told now."""
+        for token in self._renewals:
+            self.renewed(RenewalEnded(token, problem))
+
     async def leave(self) -> Left:
         """Leave for good: tell it, for some seconds at most, and begin to stop."""
         node, now = self._node, self._loop.time()

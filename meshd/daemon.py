@@ -272,6 +272,8 @@ class Daemon:
             self._perform_output(output)
         except LocalError as error:
             self._cannot_save(error)
+            if isinstance(output, outputs.PersistIdentity | outputs.PersistLedger):
+                self._backend.cannot_renew(str(error))
             raise OSError(str(error)) from error
 
     def _perform_output(self, output: Output) -> None:

@@ -8,6 +8,7 @@ there is the old content or the new. A sealed file begins with `aegisray state 1
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -15,6 +16,13 @@ from hashlib import blake2s
 from pathlib import Path
 
 from meshd.node.errors import LocalError
+
+REMEDIES = {
+    errno.ENOSPC: "; make room there, then try again",
+    errno.EDQUOT: "; make room there, then try again",
+    errno.EROFS: "; make it writable, or give another directory",
+}
+"""What a person can do about it, by the kernel's error."""
 
 MAX_FILE = 64 * 1024 * 1024
 """Bytes of the largest file that is read."""
@@ -46,7 +54,8 @@ def told(path: Path, verb: str) -> Iterator[None]:
             f"cannot {verb} {path}: permission denied; run as root, or as the files' owner"
         ) from None
     except OSError as error:
-        raise LocalError(f"cannot {verb} {path}: {error.strerror or error}") from None
+        remedy = REMEDIES.get(error.errno or 0, "")
+        raise LocalError(f"cannot {verb} {path}: {error.strerror or error}{remedy}") from None
 
 
 def make_directory(path: Path, mode: int) -> None:

@@ -249,6 +249,8 @@ async def test_a_list_that_cannot_be_saved_is_saved_later(
         with pytest.raises(OSError, match="no space"):
             daemon._perform(outputs.PersistIdentity(replace(before, mesh_secret=bytes(32))))
         assert daemon._node.state.identity is before
+        with pytest.raises(LocalError, match="no space left on device"):
+            await asyncio.wait_for(daemon._backend.renew(), 10.0)  # at once, not when it gives up
         await up.down()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -96,6 +97,9 @@ def test_refusals_of_the_kernel_are_sentences(tmp_path: Path) -> None:
         told(tmp_path, "write"),
     ):
         raise OSError(28, "No space left on device")
+    for number, remedy in ((errno.ENOSPC, "make room"), (errno.EROFS, "make it writable")):
+        with pytest.raises(LocalError, match=remedy), told(tmp_path, "write"):
+            raise OSError(number, os.strerror(number))
 
 
 def test_sealed_content_comes_back() -> None:
