@@ -5,18 +5,21 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
 
-from benchmarks import bottleneck, disturbance, relay
+from benchmarks import bottleneck, disturbance, page, pictures, relay
 from benchmarks.contenders import CONTENDERS, Build, given, make
 from benchmarks.lossy import CONTENDERS as FAR
 from benchmarks.lossy import CONTROLS, LOSSES, WARM_S, Lines
-from benchmarks.measure import MEASURES, unit
+from benchmarks.measure import MEASURES
 from benchmarks.pairs import Contender, cable, need
-from benchmarks.promises import OWN, targets
-from benchmarks.report import Samples, Target, medians, ratio, table
+from benchmarks.promises import targets
+from benchmarks.report import Samples, Target, medians
 from benchmarks.rows import Row, collect
 from simulations.lab.namespaces import Lab
 
+NEAR_ONLY = ("null",)
+"""It relies on whole trains of segments coming in: a WAN brings them one by one."""
 OTHERS = ("lossy", "reorder", "bottleneck", "relay", *disturbance.MEASURES)
 
 
@@ -35,6 +38,9 @@ def near(lab: Lab, builds: Mapping[str, Build], options: argparse.Namespace) -> 
 def far(lab: Lab, builds: Mapping[str, Build], options: argparse.Namespace) -> list[Row]:
     """What is measured over a WAN."""
     rows: list[Row] = []
+    builds = {name: build for name, build in builds.items() if name not in NEAR_ONLY}
+    if not builds:
+        return rows
     if {"lossy", "reorder"} & set(options.measure):
         lines = Lines(lab, builds, options.seconds, options.warm)
         rows += lines.lossy(options.cc, options.loss) if "lossy" in options.measure else []
@@ -53,49 +59,38 @@ def trio(lab: Lab, options: argparse.Namespace) -> list[Row]:
     return [row(mesh) for row in wanted]
 
 
-def show(samples: Samples) -> str:
-    """The medians, a table for each set of contenders, and what AegisRay's are of the others'.
-
-    Where it is not among them, the last one's are.
-    """
-    middle = medians(samples)
-    sets: dict[tuple[str, ...], list[str]] = {}
-    for figure, values in samples.items():
-        sets.setdefault(tuple(values), []).append(figure)
-    return "\n".join(_table(samples, middle, names, figures) for names, figures in sets.items())
-
-
-def _table(
-    samples: Samples,
-    middle: dict[str, dict[str, float]],
-    names: Sequence[str],
-    figures: Sequence[str],
-) -> str:
-    own = OWN if OWN in names else names[-1]
-    others = [name for name in names if name != own]
-    rows = []
-    for figure in figures:
-        values = [middle[figure].get(name) for name in names]
-        values += [ratio(samples, figure, own, other) for other in others]
-        cells = ["" if value is None else f"{value:.2f}" for value in values]
-        rows.append([f"{figure}, {unit(figure)}", *cells])
-    return table(["", *names, *(f"/ {other}" for other in others)], rows)
-
-
 def main(argv: Sequence[str]) -> tuple[dict[str, object], list[Target]]:
     """Measure, print the table, and return the JSON's content and the targets."""
     options = _options(argv)
+    if options.page is not None:
+        page.check(options.page)
+        pictures.require_matplotlib()
+    if options.saved is not None:
+        content = page.saved(options.saved)
+    else:
+        content = _measured(options)
+        content["command"] = " ".join(["python -m benchmarks datapath", *argv])
+    samples: Samples = content["rounds"]
+    if options.page is not None:
+        page.write(options.page, content)
+    print(page.show(samples))
+    return content, targets(samples)
+
+
+def _measured(options: argparse.Namespace) -> dict[str, object]:
     builds = given(options.wireguard_go)
     chosen = {name: build for name, build in builds.items() if name in (options.only or builds)}
-    distant = chosen if options.only else {name: builds[name] for name in FAR}
+    distant = {name: builds[name] for name in options.far or options.only or FAR}
     need("iperf3", "ping", "ethtool")
     with Lab() as lab:
-        rows = near(lab, chosen, options) + far(lab, distant, options)
+        rows = near(lab, chosen, options) + far(
+            lab, {name: builds[name] for name in distant}, options
+        )
         rows += relay.rows(lab, options.seconds) if "relay" in options.measure else []
         rows += trio(lab, options)
         samples = collect(rows, options.rounds)
-    print(show(samples))
-    return {"rounds": samples, "medians": medians(samples)}, targets(samples)
+    figures = {"rounds": samples, "medians": medians(samples)}
+    return {"machine": page.machine(), "turns": options.rounds, **figures}
 
 
 def _options(argv: Sequence[str]) -> argparse.Namespace:
@@ -106,12 +101,16 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
     choices = [*MEASURES, *OTHERS]
     parser.add_argument("--measure", nargs="+", choices=choices, default=choices, metavar="MEASURE")
     parser.add_argument("--only", nargs="+", metavar="CONTENDER", help=", ".join(CONTENDERS))
+    parser.add_argument("--far", nargs="+", metavar="CONTENDER", help=f"on a WAN: {', '.join(FAR)}")
     parser.add_argument("--wireguard-go", metavar="PATH", help="another beside Debian's")
     parser.add_argument("--loss", nargs="+", type=float, default=LOSSES, help="percent")
     parser.add_argument("--cc", nargs="+", choices=CONTROLS, default=CONTROLS)
     parser.add_argument("--warm", type=int, default=WARM_S, help="uncounted seconds on a WAN")
+    parser.add_argument("--page", type=Path, help="write the figures into docs/performance.md")
+    parser.add_argument("--saved", type=Path, help="measure nothing: show what --json wrote")
     options = parser.parse_args(argv)
-    if unknown := set(options.only or ()) - set(given(options.wireguard_go)):
+    named = {*(options.only or ()), *(options.far or ())}
+    if unknown := named - set(given(options.wireguard_go)):
         parser.error(f"no such contender: {', '.join(sorted(unknown))}")
     if options.quick:
         options.rounds = options.seconds = 1

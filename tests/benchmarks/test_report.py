@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from benchmarks import datapath
 from benchmarks.report import Target, medians, ratio, table
 
 SAMPLES = {
@@ -41,21 +40,3 @@ def test_a_table_lines_its_columns_up() -> None:
     assert table(["", "rate"], [["veth", "12.00"], ["x", "1.50"]]) == (
         "       rate\nveth  12.00\nx      1.50\n"
     )
-
-
-def test_the_shown_table_has_a_column_for_each_contender_and_for_each_ratio() -> None:
-    assert datapath.show(SAMPLES) == (
-        "              aegisray  null  wireguard-go  / null  / wireguard-go\n"
-        "tcp1, Gbit/s      4.00  8.00          1.00    0.50            3.00\n"
-    )
-
-
-def test_what_one_contender_did_not_give_stays_empty() -> None:
-    assert datapath.show({"tcp1": {"bare": [], "aegisray": [2.0]}}) == (
-        "              bare  aegisray  / bare\ntcp1, Gbit/s            2.00\n"
-    )
-
-
-def test_contenders_that_were_measured_apart_have_tables_of_their_own() -> None:
-    far = {"lossy bbr 1 %": {"bare": [400.0], "aegisray": [380.0]}}
-    assert datapath.show({**SAMPLES, **far}).count("\n\n") == 1
