@@ -83,12 +83,7 @@ class Peer:
     @property
     def is_live(self) -> bool:
         """Alive or suspect: probed, told news, counted."""
-        return self.state in (MemberState.ALIVE, MemberState.SUSPECT)
-
-    @property
-    def is_alive(self) -> bool:
-        """Alive, and nothing held against it."""
-        return self.state is MemberState.ALIVE
+        return self.state is MemberState.ALIVE or self.state is MemberState.SUSPECT
 
     def snapshot(self) -> Member:
         """The value that callers see."""

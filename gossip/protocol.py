@@ -145,7 +145,8 @@ class GossipProtocol:
         if peer is None or peer.sequence != sequence or peer.state is not MemberState.ALIVE:
             self._healer.met(sender, sequence, now)
         self._switch.message(body, carried, sender, now)
-        self._welcome_revived(now)
+        if self._intake.revivals != self._revivals:
+            self._welcome_revived(now)
         self._views.review(now)
 
     def handle_timer(self, now: float) -> None:
@@ -203,7 +204,8 @@ class GossipProtocol:
             self._core.counters.refuse("record-signature")
             return False
         self._intake.record(record, MemberState.ALIVE, now, spread)
-        self._welcome_revived(now)
+        if self._intake.revivals != self._revivals:
+            self._welcome_revived(now)
         self._views.review(now)
         return self.record(record.subject, record.kind) == record
 
@@ -383,6 +385,5 @@ class GossipProtocol:
 
     def _welcome_revived(self, now: float) -> None:
         """One of the dead is back: the others may be too."""
-        if self._intake.revivals != self._revivals:
-            self._revivals = self._intake.revivals
-            self._healer.begin_burst(now)
+        self._revivals = self._intake.revivals
+        self._healer.begin_burst(now)

@@ -229,7 +229,7 @@ class Network:
         world = self._world
         world.trace.line(
             f"{world.now:.9f} deliver {source[0]} {source[1]} {inside[0]} {inside[1]}"
-            f" {len(payload)} {crc32(payload):08x}\n"
+            f" {len(payload)} {crc32(payload)}\n"
         )
         receiver(payload, source)
 

@@ -112,8 +112,13 @@ class World:
         deadline = self.now + duration_s
         self.horizon = max(self.horizon, deadline)
         queue, pop = self._queue, heapq.heappop
-        while queue and queue[0][0] <= deadline:
-            self.now, _, action, arguments = pop(queue)
+        while queue:
+            event = pop(queue)
+            time, _, action, arguments = event
+            if time > deadline:
+                heapq.heappush(queue, event)
+                break
+            self.now = time
             if arguments is not None:
                 action(*arguments)
             elif not action.run():
