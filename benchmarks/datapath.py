@@ -18,9 +18,10 @@ from benchmarks.report import Samples, Target, medians
 from benchmarks.rows import Row, collect
 from simulations.lab.namespaces import Lab
 
+LINES = ("lossy", "bursty", "reorder")
 NEAR_ONLY = ("null",)
 """It relies on whole trains of segments coming in: a WAN brings them one by one."""
-OTHERS = ("lossy", "reorder", "bottleneck", "relay", *disturbance.MEASURES)
+OTHERS = (*LINES, "bottleneck", "relay", *disturbance.MEASURES)
 
 
 def near(lab: Lab, builds: Mapping[str, Build], options: argparse.Namespace) -> list[Row]:
@@ -41,9 +42,10 @@ def far(lab: Lab, builds: Mapping[str, Build], options: argparse.Namespace) -> l
     builds = {name: build for name, build in builds.items() if name not in NEAR_ONLY}
     if not builds:
         return rows
-    if {"lossy", "reorder"} & set(options.measure):
+    if set(LINES) & set(options.measure):
         lines = Lines(lab, builds, options.seconds, options.warm)
         rows += lines.lossy(options.cc, options.loss) if "lossy" in options.measure else []
+        rows += lines.bursty(options.cc) if "bursty" in options.measure else []
         rows += lines.reorder(options.cc) if "reorder" in options.measure else []
     if "bottleneck" in options.measure:
         rows += bottleneck.rows(lab, builds, options.cc, options.seconds, options.warm)
@@ -102,7 +104,7 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--measure", nargs="+", choices=choices, default=choices, metavar="MEASURE")
     parser.add_argument("--only", nargs="+", metavar="CONTENDER", help=", ".join(CONTENDERS))
     parser.add_argument("--far", nargs="+", metavar="CONTENDER", help=f"on a WAN: {', '.join(FAR)}")
-    parser.add_argument("--wireguard-go", metavar="PATH", help="another beside Debian's")
+    parser.add_argument("--wireguard-go", metavar="PATH", help="one more, or its name in PATH")
     parser.add_argument("--loss", nargs="+", type=float, default=LOSSES, help="percent")
     parser.add_argument("--cc", nargs="+", choices=CONTROLS, default=CONTROLS)
     parser.add_argument("--warm", type=int, default=WARM_S, help="uncounted seconds on a WAN")

@@ -19,6 +19,7 @@ LOSSES = (0.0, 0.1, 0.5, 1.0, 2.0, 4.0)
 CONTROLS = ("bbr", "cubic")
 CONTENDERS = ("bare", "aegisray")
 REORDERED = Line(delay_ms=DELAY_MS, reorder_percent=1.0, reorder_ms=1.0)
+BURSTY = Line(delay_ms=DELAY_MS, loss_percent=1.0, burst=3.0)
 WARM_S = 2
 """Not counted: the stream finds its rate, and an overlay learns what the line loses."""
 
@@ -26,11 +27,6 @@ WARM_S = 2
 def lossy(control: str, percent: float) -> str:
     """The name of a figure."""
     return f"lossy {control} {percent:g} %"
-
-
-def reorder(control: str) -> str:
-    """The name of a figure."""
-    return f"reorder {control}"
 
 
 class Lines:
@@ -53,9 +49,13 @@ class Lines:
             for percent in percents
         ]
 
+    def bursty(self, controls: Sequence[str]) -> list[Row]:
+        """A row for each congestion control over a line that loses several in a row."""
+        return [self._row(f"bursty {control}", control, BURSTY) for control in controls]
+
     def reorder(self, controls: Sequence[str]) -> list[Row]:
         """A row for each congestion control over a line that reorders."""
-        return [self._row(reorder(control), control, REORDERED) for control in controls]
+        return [self._row(f"reorder {control}", control, REORDERED) for control in controls]
 
     def _row(self, figure: str, control: str, line: Line) -> Row:
         trials = {

@@ -33,6 +33,7 @@ UNITS = {
     "cpu-sender": "s/GB",
     "cpu-receiver": "s/GB",
     "lossy": "Mbit/s",
+    "bursty": "Mbit/s",
     "reorder": "Mbit/s",
     "news-mean": "us",
     "news-p99.9": "us",
