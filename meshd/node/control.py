@@ -5,7 +5,7 @@ Each is one CBOR array in a frame's `CONTROL` entry, its type first (canonical C
 
     GOSSIP       [1, message]                 one message of the gossip library
     PROBE        [2, nonce, padding]          is this path alive, how far, how wide?
-    PROBE_ACK    [3, nonce, endpoint]         yes; and your datagram came from this endpoint
+    PROBE_ACK    [3, nonce, endpoint, tally]  yes; your datagram came from there; what I received
     RELAY_OPEN   [4, target]                  please carry datagrams between me and `target`
     RELAY_OPENED [5, channel, peer]           done: `peer` is at the other end of `channel`
     RELAY_REFUSED[6, target]                  not by this node
@@ -21,11 +21,12 @@ Each is one CBOR array in a frame's `CONTROL` entry, its type first (canonical C
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 
 from gossip import DecodeError, NodeId
 from gossip.codec import decode, encode
 from meshd.node.errors import RemoteError
+from meshd.node.metering import Tally
 from meshd.node.wire import CONTROL, Endpoint, entry, pack_endpoint, unpack_endpoint
 
 MAX_CONTROL = 32_768
@@ -52,10 +53,12 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class ProbeAck:
-    """Answers a probe. `observed`: where the probe came from, None when it was relayed."""
+    """Answers a probe. `observed`: where the probe came from, None when it was relayed; `tally`:
+    what came of the frames of the probe's session."""
 
     nonce: int
     observed: Endpoint | None
+    tally: Tally = field(default_factory=Tally)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,8 +178,8 @@ def _fields(message: Control) -> list[object]:
             return [1, payload]
         case Probe(nonce, padding):
             return [2, nonce, bytes(padding)]
-        case ProbeAck(nonce, observed):
-            return [3, nonce, pack_endpoint(observed) if observed else None]
+        case ProbeAck(nonce, observed, tally):
+            return [3, nonce, pack_endpoint(observed) if observed else None, list(astuple(tally))]
         case RelayOpen(target):
             return [4, target]
         case RelayOpened(channel, peer):
@@ -219,10 +222,10 @@ def _message(fields: list[object]) -> Control:
             return Gossip(payload)
         case [2, int(nonce), bytes(padding)] if 0 <= nonce < 1 << 64:
             return Probe(nonce, len(padding))
-        case [3, int(nonce), None] if 0 <= nonce < 1 << 64:
-            return ProbeAck(nonce, None)
-        case [3, int(nonce), bytes(observed)] if 0 <= nonce < 1 << 64:
-            return ProbeAck(nonce, _endpoint(observed))
+        case [3, int(nonce), None, [*counters]] if 0 <= nonce < 1 << 64:
+            return ProbeAck(nonce, None, _tally(counters))
+        case [3, int(nonce), bytes(observed), [*counters]] if 0 <= nonce < 1 << 64:
+            return ProbeAck(nonce, _endpoint(observed), _tally(counters))
         case [4, bytes(target)] if len(target) == 16:
             return RelayOpen(NodeId(target))
         case [5, int(channel), bytes(peer)] if len(peer) == 16 and 0 <= channel < 1 << 32:
@@ -262,6 +265,18 @@ def _certificates(fields: list[object]) -> Control:
             return Renewed(tuple(_bytes(der) for der in chain))
         case [15, None, str(reason)] if 1 <= len(reason) <= 200:
             return Renewed((), reason)
+        case _:
+            raise RemoteError("control")
+
+
+def _tally(counters: list[object]) -> Tally:
+    match counters:
+        case [int(opened), int(expected), int(lost), int(squares), int(recovered)] if (
+            min(opened, expected, lost, squares, recovered) >= 0
+            and max(opened, expected, lost, squares, recovered) < 1 << 63
+            and not any(isinstance(counter, bool) for counter in counters)
+        ):
+            return Tally(opened, expected, lost, squares, recovered)
         case _:
             raise RemoteError("control")
 

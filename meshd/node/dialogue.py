@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from gossip import GossipError, GossipProtocol, NodeId
-from meshd.node import control
+from meshd.node import control, measuring
 from meshd.node.control import Control, decode_control, encode_control
 from meshd.node.enroller import Enroller
 from meshd.node.errors import RemoteError
@@ -103,6 +103,7 @@ class Dialogue:
         frame = session.seal(entry, out, chunk, path.prefix, path.endpoint)
         peer.tx_bytes += frame.size
         peer.paths.sent(due, now)
+        measuring.probed(peer, due, session, now)
         self._state.outputs.append(SendFrame(frame))
 
     def ready(self, peer: Peer, now: float) -> None:
@@ -183,6 +184,8 @@ class Dialogue:
                 self.touched = True
             session.endpoint = source
         path.last_received = now
+        if not peer.paths.measuring and peer.active(now):
+            self.touched = True
         if not session.confirmed:
             session.confirmed = True
             self._handshakes.make_current(peer, session)
@@ -257,9 +260,10 @@ class Dialogue:
                 self.telling(self._state.identity.id)
             case control.Probe(nonce, _):
                 observed = arrival.source if arrival.via is None else None
-                self.send(peer, control.ProbeAck(nonce, observed), now, path)
-            case control.ProbeAck(nonce, observed):
-                self._acknowledged(peer, nonce, observed, path, now)
+                tally = measuring.tally(peer, arrival.session, now)
+                self.send(peer, control.ProbeAck(nonce, observed, tally), now, path)
+            case control.ProbeAck():
+                self._acknowledged(peer, message, path, arrival.session, now)
             case control.RelayOpen(target):
                 self._open_channel(peer, target, now)
             case control.RelayOpened(channel, other):
@@ -275,10 +279,13 @@ class Dialogue:
                 handler(peer, message, now)
 
     def _acknowledged(
-        self, peer: Peer, nonce: int, observed: Endpoint | None, path: Path, now: float
+        self, peer: Peer, answer: control.ProbeAck, path: Path, session: Session, now: float
     ) -> None:
+        nonce, observed = answer.nonce, answer.observed
         if self._pings.acknowledged(peer, nonce, now):
             return
+        if measuring.answered(self._state, peer, nonce, answer.tally, session, now):
+            self.touched = True
         probed = [path, *(other for other in peer.paths if other is not path)]
         if not any(other.measured(nonce, now) is not None for other in probed):
             return

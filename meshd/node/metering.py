@@ -71,6 +71,8 @@ class Meter:
         """`number` frames of one segment left by another way than the measured one, or turned
         out to have arrived (below 0): what is lost there is not this path's."""
         if session is not self._session:
+            if number < 0:
+                return
             self._session, self._strays = session, 0
         self._strays += number
 

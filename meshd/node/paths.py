@@ -19,6 +19,7 @@ from random import Random
 
 from gossip import NodeId
 from meshd.node.parity import MAX_SLICES, SYMBOLS
+from meshd.node.redundancy import LossControl
 from meshd.node.wire import (
     BASE_SEGMENT,
     ENTRY_SIZE,
@@ -37,6 +38,9 @@ IDLE_INTERVAL = 10.0
 """The same while none do: below the 30 s after which NATs forget (RFC 4787, REQ-5)."""
 BACKUP_INTERVAL = 15.0
 """Seconds between probes of proven paths not in use."""
+MEASURE_INTERVAL, LOSSY_INTERVAL = 0.5, 0.05
+"""Seconds between probes that measure loss while packets flow: while none is seen, and while some
+was lately (then a round trip at least)."""
 RETRY_FIRST, RETRY_MAX = 0.5, 20.0
 """Pause before an unproven candidate is tried again: doubles from one to the other."""
 RETRY_SPARE = 300.0
@@ -90,6 +94,8 @@ class Path:
     """Sizes still to try, the next one first."""
     width_tries: int = 0
     width_search_at: float = 0.0
+    control: LossControl = field(default_factory=LossControl)
+    """What becomes of its loss: the two below, once the path is in use."""
     parity: tuple[int, ...] | None = None
     """Parity slices of a frame of k slices, at index k; None: frames carry none."""
     span: int = MAX_SEGMENTS
@@ -115,7 +121,10 @@ class Path:
 
     @property
     def loss(self) -> float:
-        """Share of the last 32 probes without an answer, 0 to 1."""
+        """Share of the segments that was lost lately; before there were enough of them, of the
+        last 32 probes without an answer. 0 to 1."""
+        if self.control.known:
+            return self.control.loss
         return self.outcomes.count(False) / len(self.outcomes) if self.outcomes else 0.0
 
     @property
@@ -194,6 +203,8 @@ class DueProbe:
     path: Path
     nonce: int
     size: int
+    measures: bool = False
+    """Whether it only measures loss: nothing follows when it is not answered."""
 
 
 class PathSet:
@@ -205,6 +216,9 @@ class PathSet:
         self.current: Path | None = None
         self.changed = False
         """Set when `current` became another path; the owner clears it."""
+        self.measuring = False
+        """Whether packets flow, so that the path in use is measured."""
+        self._measure_at = 0.0
 
     def __iter__(self) -> Iterator[Path]:
         return iter(list(self._paths.values()))
@@ -293,8 +307,32 @@ class PathSet:
                 probes.append(DueProbe(path, self._nonce(), path.widths[0]))
         return probes
 
+    def measure(self, now: float, active: bool) -> DueProbe | None:
+        """A probe that measures the loss of the path in use, while packets flow."""
+        path = self.current
+        self.measuring = active and path is not None
+        if path is None or not active or self._measure_at > now:
+            return None
+        often = max(LOSSY_INTERVAL, path.srtt or 0.0)
+        pause = often if path.control.lossy(now) else MEASURE_INTERVAL
+        self._measure_at = now + pause
+        return DueProbe(path, self._nonce(), 0, measures=True)
+
+    def hasten(self, now: float) -> bool:
+        """Loss may have begun: whether to measure again sooner than was meant."""
+        path = self.current
+        if path is None or not path.control.lossy(now):
+            return False
+        soon = now + max(LOSSY_INTERVAL, path.srtt or 0.0)
+        if not self.measuring or self._measure_at <= soon:
+            return False
+        self._measure_at = soon
+        return True
+
     def sent(self, probe: DueProbe, now: float) -> None:
         """A probe has left."""
+        if probe.measures:
+            return
         probe.path.waiting[probe.nonce] = (now, probe.size)
 
     def _schedule(self, path: Path, now: float, active: bool) -> None:
@@ -313,6 +351,8 @@ class PathSet:
     def next_at(self) -> float | None:
         """When `due` should be called next."""
         times = [path.next_probe_at for path in self._paths.values()]
+        if self.measuring:
+            times.append(self._measure_at)
         for path in self._paths.values():
             times += [sent_at + path.timeout for sent_at, _ in path.waiting.values()]
         return min(times, default=None)

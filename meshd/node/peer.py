@@ -11,6 +11,7 @@ from random import Random
 from gossip import NodeId
 from meshd.node.certificates import Certificate
 from meshd.node.handshake import Initiator
+from meshd.node.metering import Meter
 from meshd.node.paths import Path, PathSet
 from meshd.node.payloads import MemberPayload
 from meshd.node.records import NodeRecord
@@ -73,6 +74,7 @@ class Peer:
         "last_heard_told",
         "last_relay",
         "last_seen",
+        "meter",
         "next_session",
         "packets",
         "packets_size",
@@ -82,6 +84,7 @@ class Peer:
         "relay_asked_at",
         "retry",
         "rx_bytes",
+        "settled",
         "state",
         "tx_bytes",
         "used_at",
@@ -99,6 +102,10 @@ class Peer:
         self.keys4: frozenset[int] = frozenset()
         self.keys6: frozenset[tuple[int, int]] = frozenset()
         self.paths = PathSet(rng)
+        self.meter = Meter()
+        """What it received of what we sent by the path in use."""
+        self.settled: tuple[Session, int, float] | None = None
+        """The session of its last probe, the highest counter then seen in it, and when."""
         self.current: Session | None = None
         """The session we send in."""
         self.previous: Session | None = None

@@ -179,6 +179,11 @@ class LossControl:
         return self._all.ratio if self._all.events else 0.0
 
     @property
+    def known(self) -> bool:
+        """Whether so much was sent that `loss` says something."""
+        return self._all.sent >= MEMORY_PRIOR
+
+    @property
     def share(self) -> float:
         """Parity's share of the segments of long frames."""
         return self.parity[40] / (40 + self.parity[40]) if self.parity is not None else 0.0

@@ -25,6 +25,8 @@ FRESH_START = 30.0
 not heard of them yet."""
 PROBE_RATE, PROBE_BURST = 20.0, 40.0
 """Probes per second and at once, over all peers."""
+MEASURE_RATE = 200.0
+"""Probes per second, and at once, that only measure loss."""
 
 
 class Upkeep:
@@ -49,6 +51,7 @@ class Upkeep:
         self._ran_at = -1e9
         self._connected = 0
         self._tokens = PROBE_BURST
+        self._measures = MEASURE_RATE
         self.next_at = -1e9
         """When `run` has something to do."""
 
@@ -61,6 +64,7 @@ class Upkeep:
         if now < self.next_at:
             return
         self._tokens = min(PROBE_BURST, self._tokens + (now - self._ran_at) * PROBE_RATE)
+        self._measures = min(MEASURE_RATE, self._measures + (now - self._ran_at) * MEASURE_RATE)
         self._ran_at = now
         peers = self._state.peers.values()
         self._connected = sum(p.current is not None or p.attempt is not None for p in peers)
@@ -129,6 +133,10 @@ class Upkeep:
                 break
             self._tokens -= 1
             self._dialogue.probe(peer, probe, now)
+        measure = peer.paths.measure(now, peer.active(now))
+        if measure is not None and self._measures >= 1:
+            self._measures -= 1
+            self._dialogue.probe(peer, measure, now)
         if peer.paths.changed:
             if peer.path is None:
                 peer.last_error = "no answer to three probes"

@@ -21,6 +21,7 @@ from meshd.node.control import (
     encode_control,
 )
 from meshd.node.errors import RemoteError
+from meshd.node.metering import Tally
 from meshd.node.wire import CONTROL, ENTRY, ENTRY_SIZE
 
 NODE = NodeId(b"n" * 16)
@@ -29,9 +30,10 @@ MESSAGES: list[tuple[Control, str]] = [
     (Gossip(b"ab"), "8201426162"),
     (Probe(7, 2), "830207420000"),
     (Probe(1 << 63), "83021b800000000000000040"),
-    (ProbeAck(7, ("192.0.2.1", 443)), "83030746c000020101bb"),
-    (ProbeAck(7, ("2001:db8::1", 1)), "8303075220010db80000000000000000000000010001"),
-    (ProbeAck(7, None), "830307f6"),
+    (ProbeAck(7, ("192.0.2.1", 443)), "84030746c000020101bb850000000000"),
+    (ProbeAck(7, ("2001:db8::1", 1)), "8403075220010db80000000000000000000000010001850000000000"),
+    (ProbeAck(7, None), "840307f6850000000000"),
+    (ProbeAck(7, None, Tally(5, 4, 3, 2, 1)), "840307f6850504030201"),
     (RelayOpen(NODE), "820450" + "6e" * 16),
     (RelayOpened(9, NODE), "83050950" + "6e" * 16),
     (RelayRefused(NODE), "820650" + "6e" * 16),

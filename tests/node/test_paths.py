@@ -12,6 +12,8 @@ from meshd.node.paths import (
     ACTIVE_INTERVAL,
     BACKUP_INTERVAL,
     IDLE_INTERVAL,
+    LOSSY_INTERVAL,
+    MEASURE_INTERVAL,
     MISSES_MAX,
     PROBE_TIMEOUT_MAX,
     PROBE_TIMEOUT_MIN,
@@ -24,6 +26,7 @@ from meshd.node.paths import (
     PathKind,
     PathSet,
 )
+from meshd.node.redundancy import Interval
 from meshd.node.wire import (
     BASE_SEGMENT,
     HEADER_SIZE,
@@ -269,3 +272,63 @@ def test_a_full_frame_leaves_in_one_send(segment: int, prefix: bytes) -> None:
     assert count <= MAX_SEGMENTS
     assert sealed + count * (HEADER_SIZE + len(prefix)) <= MAX_BATCH
     assert path.chunk + HEADER_SIZE + len(prefix) == segment
+
+
+# Measuring
+
+
+def test_the_path_in_use_is_measured_while_packets_flow_and_no_other() -> None:
+    paths = PathSet(Random(1))
+    assert paths.measure(0.0, active=True) is None
+    path = proven(paths, ONE, 0.02)
+    proven(paths, OTHER, 0.05)
+    paths.choose()
+    assert paths.measure(0.0, active=False) is None
+    assert not paths.measuring
+    probe = paths.measure(0.0, active=True)
+    assert probe is not None
+    assert (probe.path, probe.size, probe.measures) == (path, 0, True)
+    assert paths.measuring
+    assert paths.measure(MEASURE_INTERVAL - 0.01, active=True) is None
+    assert paths.measure(MEASURE_INTERVAL, active=True) is not None
+    upcoming = paths.next_at()
+    assert upcoming is not None
+    assert upcoming <= 2 * MEASURE_INTERVAL
+
+
+@pytest.mark.parametrize(("rtt", "pause"), [(0.02, LOSSY_INTERVAL), (0.3, 0.3)])
+def test_a_lossy_path_is_measured_more_often_but_once_a_round_trip(
+    rtt: float, pause: float
+) -> None:
+    paths = PathSet(Random(1))
+    path = proven(paths, ONE, rtt)
+    paths.choose()
+    assert paths.measure(0.0, active=True) is not None
+    assert not paths.hasten(0.1)
+    path.control.take(Interval(100, 1, 0, 0.0, rtt, 0.5), 0.1)
+    assert paths.hasten(0.1)
+    assert not paths.hasten(0.1)
+    assert paths.measure(0.1 + pause - 0.01, active=True) is None
+    assert paths.measure(0.1 + pause, active=True) is not None
+    assert paths.measure(0.1 + 2 * pause, active=True) is not None
+
+
+def test_a_probe_that_measures_is_not_missed_when_it_is_lost() -> None:
+    paths = PathSet(Random(1))
+    path = proven(paths, ONE, 0.02)
+    paths.choose()
+    for turn in range(20):
+        probe = paths.measure(turn * MEASURE_INTERVAL, active=True)
+        assert probe is not None
+        paths.sent(probe, turn * MEASURE_INTERVAL)
+    assert not path.waiting
+    assert not path.lapse(100.0)
+    assert path.valid
+
+
+def test_loss_is_that_of_segments_once_there_were_enough() -> None:
+    path = Path(PathKind.DIRECT, ONE)
+    path.outcomes.extend([True, False])
+    assert path.loss == 0.5
+    path.control.take(Interval(1000, 10, 0, 0.0, 0.02, 0.5), 1.0)
+    assert path.loss == pytest.approx(0.01, rel=0.3)

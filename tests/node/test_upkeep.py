@@ -8,6 +8,8 @@ import pytest
 
 from meshd.node.dialogue import Dialogue
 from meshd.node.outputs import PeerChanged
+from meshd.node.paths import DueProbe
+from meshd.node.peer import Peer
 from meshd.node.upkeep import FRESH_START, PROBE_BURST, PROBE_RATE, RELAY_AFTER, Upkeep
 from meshd.node.wire import DATA, INITIATION
 from simulations.nat import NatKind
@@ -203,3 +205,25 @@ def test_sessions_that_end_leave_nothing_behind() -> None:
     assert alpha.node.state.sessions == {}
     assert alpha.peer(beta).sessions() == []
     assert alpha.node.state.budget.used == 0
+
+
+@pytest.mark.parametrize(("rate", "most"), [(1.0, 6), (200.0, 12)])
+def test_probes_that_measure_loss_have_a_budget_of_their_own(
+    rate: float, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[DueProbe] = []
+    probe = Dialogue.probe
+
+    def counted(dialogue: Dialogue, peer: Peer, due: DueProbe, now: float) -> None:
+        if due.measures:
+            measured.append(due)
+        probe(dialogue, peer, due, now)
+
+    monkeypatch.setattr(Dialogue, "probe", counted)
+    monkeypatch.setattr("meshd.node.upkeep.MEASURE_RATE", rate)
+    mesh = Mesh()
+    alpha, beta = mesh.pair()
+    for _ in range(50):
+        alpha.send(beta, b"on and on")
+        mesh.run(0.1)
+    assert most // 2 < len(measured) <= most

@@ -23,6 +23,7 @@ from meshd.node.control import (
     encode_control,
 )
 from meshd.node.errors import RemoteError
+from meshd.node.metering import Tally
 from meshd.node.records import (
     MAX_BODY,
     NodeRecord,
@@ -41,10 +42,11 @@ hosts = st.one_of(
     st.ip_addresses(v=4, network="100.0.0.0/8"), st.ip_addresses(v=6, network="2000::/3")
 )
 endpoints = st.tuples(hosts.map(str), ports)
+tallies = st.builds(Tally, *[st.integers(0, (1 << 63) - 1)] * 5)
 messages = st.one_of(
     st.builds(Gossip, st.binary(max_size=1200)),
     st.builds(Probe, nonces, st.integers(0, 1500)),
-    st.builds(ProbeAck, nonces, st.one_of(st.none(), endpoints)),
+    st.builds(ProbeAck, nonces, st.one_of(st.none(), endpoints), tallies),
     st.builds(RelayOpen, nodes),
     st.builds(RelayOpened, st.integers(0, (1 << 32) - 1), nodes),
     st.builds(RelayRefused, nodes),
