@@ -32,7 +32,7 @@ from meshd.node.invitation import invite
 from meshd.node.node import Node
 from meshd.node.outputs import Pong as PongOutput
 from meshd.node.outputs import RenewalEnded
-from meshd.node.paths import Path, PathKind
+from meshd.node.paths import PathKind
 from meshd.node.peer import Peer
 from meshd.node.wire import Endpoint, format_endpoint
 from meshd.pump import Pump
@@ -106,7 +106,7 @@ class NodeBackend:
             "addresses": [str(a) for a in certificate.addresses] if certificate else [],
             "roles": list(certificate.roles) if certificate else [],
             "state": peer.state,
-            "path": _path(peer.path) if peer.ready(now) else None,
+            "path": _path(peer) if peer.ready(now) else None,
             "tx_bytes": peer.tx_bytes,
             "rx_bytes": received,
             "last_seen_s": None if peer.last_seen is None else round(now - peer.last_seen, 3),
@@ -137,6 +137,7 @@ class NodeBackend:
                 drops[f"reassembly-{reason}"] = drops.get(f"reassembly-{reason}", 0) + count
         for reason, count in gossip.refused.items():
             drops[f"gossip-{reason}"] = count
+        used = [(peer, peer.path) for peer in state.members() if peer.path is not None]
         return Statistics(
             version=__version__,
             connected_peers=sum(peer.ready(now) for peer in state.members()),
@@ -148,6 +149,9 @@ class NodeBackend:
             certificate_expiry=state.identity.certificate.not_after,
             drops=drops,
             latency=latency,
+            loss={peer.id.hex(): path.loss for peer, path in used if peer.ready(now)},
+            parity={peer.id.hex(): path.control.share for peer, path in used if peer.ready(now)},
+            recovered={peer.id.hex(): peer.meter.saved for peer in state.members()},
             members={
                 MemberState.ALIVE.value: gossip.alive,
                 MemberState.SUSPECT.value: gossip.suspect,
@@ -202,7 +206,7 @@ class NodeBackend:
             "name": found.name,
             "address": address,
             "rtt_ms": round(pong.rtt * 1e3, 3),
-            "path": _path(found.path),
+            "path": _path(found),
         }
 
     def answered(self, pong: PongOutput) -> None:
@@ -312,7 +316,8 @@ def _time(unix_time: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(unix_time))
 
 
-def _path(path: Path | None) -> PathStatus | None:
+def _path(peer: Peer) -> PathStatus | None:
+    path = peer.path
     if path is None:
         return None
     direct = path.kind is PathKind.DIRECT
@@ -323,4 +328,7 @@ def _path(path: Path | None) -> PathStatus | None:
         "via": None if via is None else via.hex(),
         "rtt_ms": None if path.srtt is None else round(path.srtt * 1e3, 3),
         "loss": round(path.loss, 4),
+        "span": path.span,
+        "parity": round(path.control.share, 4),
+        "frames_saved": peer.meter.saved,
     }

@@ -12,13 +12,18 @@ from meshd.node.grants import Grants
 
 
 class PathStatus(TypedDict):
-    """The way to a peer; `endpoint` when direct or stream, `via` (a node id) when relayed."""
+    """The way to a peer; `endpoint` when direct or stream, `via` (a node id) when relayed.
+
+    `loss` and `parity` are shares, 0 to 1; `span` counts segments."""
 
     kind: str
     endpoint: str | None
     via: str | None
     rtt_ms: float | None
     loss: float
+    span: int
+    parity: float
+    frames_saved: int
 
 
 class SelfStatus(TypedDict):

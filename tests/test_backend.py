@@ -102,6 +102,7 @@ async def test_the_status_shows_this_node_and_its_peers(alpha: Desk, beta: Desk)
     assert path is not None
     assert (path["kind"], path["endpoint"], path["via"]) == ("direct", "192.0.2.2:443", None)
     assert 0 <= path["loss"] <= 1
+    assert (path["span"], path["parity"], path["frames_saved"]) == (128, 0.0, 0)
     assert peer["tx_bytes"] > 0
     assert peer["rx_bytes"] > 0
     assert peer["last_seen_s"] is not None
@@ -146,6 +147,9 @@ async def test_the_counters_follow_what_happened(alpha: Desk, beta: Desk) -> Non
     assert sent.certificate_expiry == alpha.side.identity.certificate.not_after
     assert sent.gossip_messages_sent > 0
     assert list(sent.latency) in ([], [beta.side.identity.id.hex()])
+    assert list(sent.loss.items()) == [(beta.side.identity.id.hex(), 0.0)]
+    assert list(sent.parity.items()) == [(beta.side.identity.id.hex(), 0.0)]
+    assert list(sent.recovered.items()) == [(beta.side.identity.id.hex(), 0)]
 
 
 async def test_metrics_are_prometheus_text_with_the_guides_names(alpha: Desk) -> None:

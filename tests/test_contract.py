@@ -31,4 +31,7 @@ def test_status_has_the_fields_that_scripts_lean_on() -> None:
         "via",
         "rtt_ms",
         "loss",
+        "span",
+        "parity",
+        "frames_saved",
     }

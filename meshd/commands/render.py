@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 SHORT_ID = 8
 """Hex digits of an id that are enough for a person to tell nodes apart."""
 
+LOSSY = 0.01
+"""Share of lost segments from which a path is called lossy though it carries no parity."""
+
 STATE_ORDER = {"alive": 0, "suspect": 1, "dead": 2, "left": 3}
 
 
@@ -55,6 +58,11 @@ def milliseconds(rtt_ms: float | None) -> str:
     return f"{rtt_ms:.2f} ms" if rtt_ms < 10 else f"{rtt_ms:.1f} ms"
 
 
+def percent(share: float) -> str:
+    """`0%`, `0.4%`, `1.2%`, `12%`."""
+    return f"{share * 100:.1f}%" if 0.0005 <= share < 0.0995 else f"{share * 100:.0f}%"
+
+
 def status(data: Status) -> str:
     """The whole status: this node, its peers, then what is to be noticed."""
     me = data["self"]
@@ -84,7 +92,7 @@ def _peer_row(peer: PeerStatus, names: Mapping[str, str]) -> tuple[str, ...]:
         peer["name"],
         _state(peer, names),
         milliseconds(path["rtt_ms"] if path else None),
-        f"{path['loss'] * 100:.0f}%" if path else "-",
+        percent(path["loss"]) if path else "-",
         size(peer["tx_bytes"]),
         size(peer["rx_bytes"]),
         peer["last_error"] or "-",
@@ -102,7 +110,14 @@ def _state(peer: PeerStatus, names: Mapping[str, str]) -> str:
             return f"offline{ago}"
         case "suspect":
             return f"suspect{ago}"
-    return f"active; {way(path, names)}" if path else "idle"
+    return f"active; {way(path, names)}{_lossy(path)}" if path else "idle"
+
+
+def _lossy(path: PathStatus) -> str:
+    """`, lossy: 11% parity`, or nothing."""
+    if path["parity"]:
+        return f", lossy: {path['parity'] * 100:.0f}% parity"
+    return ", lossy" if path["loss"] >= LOSSY else ""
 
 
 def way(path: PathStatus, names: Mapping[str, str]) -> str:

@@ -44,6 +44,12 @@ class Statistics:
     """Packets and datagrams dropped, by reason (`a-z` and `-`)."""
     latency: Mapping[str, float] = field(default_factory=dict)
     """Round trip to each connected peer, seconds, by node id in hex."""
+    loss: Mapping[str, float] = field(default_factory=dict)
+    """Share of the segments to each connected peer that was lost lately, by node id in hex."""
+    parity: Mapping[str, float] = field(default_factory=dict)
+    """Parity's share of the segments of long frames to it."""
+    recovered: Mapping[str, int] = field(default_factory=dict)
+    """Frames to each member that parity saved, as it tells."""
     members: Mapping[str, int] = field(default_factory=dict)
     """Other members by state: alive, suspect, dead, left."""
     relayed_bytes: int = 0
@@ -127,6 +133,20 @@ def _labelled(now: Statistics) -> Iterator[Metric]:
     for peer, seconds in sorted(now.latency.items()):
         latency.add_metric([peer], seconds)
     yield latency
+    for name, text, shares in (
+        ("path_loss_ratio", "Segments lost lately on the path in use.", now.loss),
+        ("path_parity_ratio", "Parity among the segments of long frames.", now.parity),
+    ):
+        ratio = GaugeMetricFamily(f"aegisray_{name}", text, labels=["peer_id"])
+        for peer, share in sorted(shares.items()):
+            ratio.add_metric([peer], share)
+        yield ratio
+    recovered = CounterMetricFamily(
+        "aegisray_frames_recovered", "Frames to a peer that parity saved.", labels=["peer_id"]
+    )
+    for peer, count in sorted(now.recovered.items()):
+        recovered.add_metric([peer], count)
+    yield recovered
     members = GaugeMetricFamily("aegisray_members", "Other members, by state.", labels=["state"])
     for state in MEMBER_STATES:
         members.add_metric([state], now.members.get(state, 0))

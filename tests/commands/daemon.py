@@ -34,6 +34,9 @@ DIRECT: PathStatus = {
     "via": None,
     "rtt_ms": 1.234,
     "loss": 0.014,
+    "span": 5,
+    "parity": 0.0,
+    "frames_saved": 0,
 }
 RELAYED: PathStatus = {
     "kind": "relay",
@@ -41,6 +44,9 @@ RELAYED: PathStatus = {
     "via": BETA,
     "rtt_ms": 32.46,
     "loss": 0.0,
+    "span": 128,
+    "parity": 0.0,
+    "frames_saved": 0,
 }
 
 

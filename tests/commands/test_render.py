@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from meshd.commands import render
+from meshd.contract import PathStatus
 from tests.commands.daemon import BETA, DIRECT, RELAYED, FakeBackend, peer
 
 
@@ -68,10 +69,10 @@ def test_status_shows_each_state_in_words_that_people_know() -> None:
         "alpha in production: 100.64.0.1, fd00::1; issuer; id a1a1a1a1, meshd 1.2.3"
     )
     rows = [line.split(maxsplit=1)[1] for line in lines[3:9]]
-    assert rows[0].startswith("beta     active; direct 192.0.2.1:443")
+    assert rows[0].startswith("beta     active; direct 192.0.2.1:443, lossy ")
     assert "1.23 ms" in rows[0]
-    assert "1%" in rows[0]
-    assert rows[1].startswith('far      active; relay "beta"')
+    assert " 1.4% " in rows[0]
+    assert rows[1].startswith('far      active; relay "beta" ')
     assert rows[2].startswith("quiet    idle")
     assert rows[3].startswith("shaky    suspect ")
     assert rows[4].startswith("crashed  offline, last seen 3m ago")
@@ -106,3 +107,18 @@ def test_a_lookup_and_routes_are_tables() -> None:
     assert render.routes([]) == "No node offers a route."
     shown = render.routes([{"prefix": "10.0.0.0/8", "id": BETA, "name": "beta", "selected": True}])
     assert shown.splitlines()[1] == "10.0.0.0/8  beta  bebebebe  yes"
+
+
+def test_a_lossy_path_says_how_much_parity_it_carries() -> None:
+    path: PathStatus = {**DIRECT, "loss": 0.004, "span": 128, "parity": 0.09, "frames_saved": 7}
+    shown = render.status(FakeBackend(peers=[peer("beta", path=path)]).status())
+    assert "active; direct 192.0.2.1:443, lossy: 9% parity  " in shown
+    assert " 0.4% " in shown
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [(0.0, "0%"), (0.0004, "0%"), (0.004, "0.4%"), (0.0994, "9.9%"), (0.0995, "10%"), (1, "100%")],
+)
+def test_small_shares_have_a_decimal(share: float, text: str) -> None:
+    assert render.percent(share) == text

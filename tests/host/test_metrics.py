@@ -19,6 +19,9 @@ STATISTICS = Statistics(
     certificate_expiry=2_000_000_000.0,
     drops={"replay": 9, "source-spoofed": 1},
     latency={"ab" * 16: 0.0125},
+    loss={"ab" * 16: 0.01},
+    parity={"ab" * 16: 0.11},
+    recovered={"ab" * 16: 12},
     members={"alive": 2, "dead": 1},
     relayed_bytes=11,
 )
@@ -42,6 +45,9 @@ def test_the_names_of_the_contract_are_exact() -> None:
     assert found["aegisray_packets_dropped_total", "replay"] == 9
     assert found["aegisray_packets_dropped_total", "source-spoofed"] == 1
     assert found["aegisray_peer_latency_seconds", "ab" * 16] == 0.0125
+    assert found["aegisray_path_loss_ratio", "ab" * 16] == 0.01
+    assert found["aegisray_path_parity_ratio", "ab" * 16] == 0.11
+    assert found["aegisray_frames_recovered_total", "ab" * 16] == 12
     text = render(STATISTICS).decode()
     assert 'aegisray_packets_dropped_total{reason="replay"} 9.0' in text
     assert f'aegisray_peer_latency_seconds{{peer_id="{"ab" * 16}"}} 0.0125' in text
