@@ -218,7 +218,8 @@ class PathSet:
         """Set when `current` became another path; the owner clears it."""
         self.measuring = False
         """Whether packets flow, so that the path in use is measured."""
-        self._measure_at = 0.0
+        self.measure_at = 0.0
+        """When `measure` has something to do next, while `measuring`."""
 
     def __iter__(self) -> Iterator[Path]:
         return iter(list(self._paths.values()))
@@ -311,11 +312,11 @@ class PathSet:
         """A probe that measures the loss of the path in use, while packets flow."""
         path = self.current
         self.measuring = active and path is not None
-        if path is None or not active or self._measure_at > now:
+        if path is None or not active or self.measure_at > now:
             return None
         often = max(LOSSY_INTERVAL, path.srtt or 0.0)
         pause = often if path.control.lossy(now) else MEASURE_INTERVAL
-        self._measure_at = now + pause
+        self.measure_at = now + pause
         return DueProbe(path, self._nonce(), 0, measures=True)
 
     def hasten(self, now: float) -> bool:
@@ -324,9 +325,9 @@ class PathSet:
         if path is None or not path.control.lossy(now):
             return False
         soon = now + max(LOSSY_INTERVAL, path.srtt or 0.0)
-        if not self.measuring or self._measure_at <= soon:
+        if not self.measuring or self.measure_at <= soon:
             return False
-        self._measure_at = soon
+        self.measure_at = soon
         return True
 
     def sent(self, probe: DueProbe, now: float) -> None:
@@ -351,8 +352,6 @@ class PathSet:
     def next_at(self) -> float | None:
         """When `due` should be called next."""
         times = [path.next_probe_at for path in self._paths.values()]
-        if self.measuring:
-            times.append(self._measure_at)
         for path in self._paths.values():
             times += [sent_at + path.timeout for sent_at, _ in path.waiting.values()]
         return min(times, default=None)

@@ -1,7 +1,8 @@
 """What is done when time has passed: retries, renewals, probes, relays.
 
 One pass over the peers when the earliest of them needs something, never more often than
-`MIN_INTERVAL`. Probes of all peers together stay within a budget.
+`MIN_INTERVAL`. Probes of all peers together stay within a budget. Between two passes only those
+whose loss is measured are looked at: that is often, and they are few.
 """
 
 from __future__ import annotations
@@ -52,20 +53,33 @@ class Upkeep:
         self._connected = 0
         self._tokens = PROBE_BURST
         self._measures = MEASURE_RATE
+        self._measured: list[Peer] = []
+        """Those that packets flow to."""
+        self._pass_at = -1e9
+        """When all peers are to be looked at."""
         self.next_at = -1e9
         """When `run` has something to do."""
 
     def touch(self, now: float) -> None:
         """Something changed: look soon."""
-        self.next_at = min(self.next_at, max(now, self._ran_at + MIN_INTERVAL))
+        self._pass_at = min(self._pass_at, max(now, self._ran_at + MIN_INTERVAL))
+        self.next_at = min(self.next_at, self._pass_at)
 
     def run(self, now: float) -> None:
-        """Do what is due for every peer."""
+        """Do what is due, for every peer or those that are measured."""
         if now < self.next_at:
             return
         self._tokens = min(PROBE_BURST, self._tokens + (now - self._ran_at) * PROBE_RATE)
         self._measures = min(MEASURE_RATE, self._measures + (now - self._ran_at) * MEASURE_RATE)
         self._ran_at = now
+        if now >= self._pass_at:
+            self._pass(now)
+        due = self._pass_at
+        for peer in self._measured:
+            due = min(due, self._measure(peer, now))
+        self.next_at = max(now + MIN_INTERVAL, due)
+
+    def _pass(self, now: float) -> None:
         peers = self._state.peers.values()
         self._connected = sum(p.current is not None or p.attempt is not None for p in peers)
         self._neighbours = self._seeking.neighbours()
@@ -79,7 +93,16 @@ class Upkeep:
         self._handshakes.unproven.expire(now)
         self._relay.expire(now)
         pings = self._dialogue.expire_pings(now)
-        self.next_at = max(now + MIN_INTERVAL, due if pings is None else min(due, pings))
+        self._pass_at = max(now + MIN_INTERVAL, due if pings is None else min(due, pings))
+        self._measured = [p for p in peers if p.paths.measuring or p.active(now)]
+
+    def _measure(self, peer: Peer, now: float) -> float:
+        """Probe for loss if it is time; when it is next."""
+        probe = peer.paths.measure(now, peer.active(now))
+        if probe is not None and self._measures >= 1:
+            self._measures -= 1
+            self._dialogue.probe(peer, probe, now)
+        return peer.paths.measure_at if peer.paths.measuring else now + MAX_INTERVAL
 
     def _sessions(self, peer: Peer, now: float) -> None:
         fresh = peer.state == "dead" and now < self._fresh_until
@@ -133,10 +156,6 @@ class Upkeep:
                 break
             self._tokens -= 1
             self._dialogue.probe(peer, probe, now)
-        measure = peer.paths.measure(now, peer.active(now))
-        if measure is not None and self._measures >= 1:
-            self._measures -= 1
-            self._dialogue.probe(peer, measure, now)
         if peer.paths.changed:
             if peer.path is None:
                 peer.last_error = "no answer to three probes"

@@ -291,9 +291,7 @@ def test_the_path_in_use_is_measured_while_packets_flow_and_no_other() -> None:
     assert paths.measuring
     assert paths.measure(MEASURE_INTERVAL - 0.01, active=True) is None
     assert paths.measure(MEASURE_INTERVAL, active=True) is not None
-    upcoming = paths.next_at()
-    assert upcoming is not None
-    assert upcoming <= 2 * MEASURE_INTERVAL
+    assert paths.measure_at == 2 * MEASURE_INTERVAL
 
 
 @pytest.mark.parametrize(("rtt", "pause"), [(0.02, LOSSY_INTERVAL), (0.3, 0.3)])

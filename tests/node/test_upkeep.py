@@ -10,6 +10,7 @@ from meshd.node.dialogue import Dialogue
 from meshd.node.outputs import PeerChanged
 from meshd.node.paths import DueProbe
 from meshd.node.peer import Peer
+from meshd.node.redundancy import Interval
 from meshd.node.upkeep import FRESH_START, PROBE_BURST, PROBE_RATE, RELAY_AFTER, Upkeep
 from meshd.node.wire import DATA, INITIATION
 from simulations.nat import NatKind
@@ -227,3 +228,33 @@ def test_probes_that_measure_loss_have_a_budget_of_their_own(
         alpha.send(beta, b"on and on")
         mesh.run(0.1)
     assert most // 2 < len(measured) <= most
+
+
+def test_measuring_one_peer_costs_no_look_at_all_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    passes: list[float] = []
+    look = Upkeep._pass
+
+    def counted(upkeep: Upkeep, now: float) -> None:
+        passes.append(now)
+        look(upkeep, now)
+
+    mesh = Mesh()
+    alpha, beta = mesh.pair()
+    alpha.send(beta, b"on and on")
+    mesh.run(12)
+    monkeypatch.setattr(Upkeep, "_pass", counted)
+    alpha.send(beta, b"on and on")
+    beta.send(alpha, b"yes, yes")
+    mesh.run(1)
+    path = alpha.peer(beta).path
+    assert path is not None
+    path.control.take(Interval(100, 1, 0, 0.0, 0.02, 0.05), mesh.world.now)
+    alpha.send(beta, b"on and on")
+    mesh.run(1)
+    passes.clear()
+    sent = len(mesh.sent)
+    for _ in range(20):
+        alpha.send(beta, b"on and on")
+        mesh.run(0.1)
+    assert len(mesh.sent) - sent > 80
+    assert len(passes) < 12
