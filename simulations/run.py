@@ -20,6 +20,7 @@ from simulations.checkers import (
     StaysBounded,
 )
 from simulations.cluster import Cluster, Host, SimulationError
+from simulations.garbage import rarely_collected
 from simulations.gossiper import gossip_cluster
 from simulations.injector import FaultInjector
 from simulations.measures import Target
@@ -210,11 +211,12 @@ class Run:
     def play(self) -> Report:
         """Play the scenario to its end, heal the world, and judge."""
         try:
-            self.scenario.play(self)
-            if not self._healed:
-                self.heal()
-            for checker in self.checkers:
-                checker.finish()
+            with rarely_collected():
+                self.scenario.play(self)
+                if not self._healed:
+                    self.heal()
+                for checker in self.checkers:
+                    checker.finish()
         except SimulationError as error:
             self.expect("the run comes to its end", False, str(error))
         checks = (*self.expectations, *(checker.result() for checker in self.checkers))
@@ -242,7 +244,8 @@ class Run:
             StaysBounded(self.cluster, self.config),
             self.views,
         ]
-        lossy = any(fault.kind == "lossy" for fault in self.plan.values())
+        # Loss of single hosts is their own illness, which the judge knows of.
+        lossy = any(fault.kind == "lossy" and not fault.hosts for fault in self.plan.values())
         if self.scenario.conditions.loss <= LOSS_TOLERATED and not lossy:
             grace = self.suspicion_s * 1.5 + 10 * self.config.probe_period
             judge = NobodyDiesWithoutCause(self.cluster, grace, self.injector)

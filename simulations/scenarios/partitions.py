@@ -50,6 +50,7 @@ def one_way(run: Run) -> None:
     run.strike()
     run.endure(ONE_WAY_S)
     run.figures["verdicts of death"] = deaths.deaths
+    run.expect("nobody is given up", not deaths.deaths, f"{deaths.deaths} verdicts of death")
 
 
 def flapping_plan(run: Run) -> Sequence[Fault]:

@@ -6,7 +6,6 @@ Round trips have a median of 80 ms. The mesh is settled from the start: everyone
 from __future__ import annotations
 
 from collections.abc import Sequence
-from statistics import median
 
 from gossip.config import GossipConfig
 from gossip.events import MemberDown, MemberUp
@@ -65,8 +64,8 @@ def _rumours(run: Run) -> None:
         everyone.append(infection.within(run.cluster.running, 1.0))
         run.series["infection, share by seconds"] = infection.curve()
     run.series["99 % informed s"], run.series["all informed s"] = most, everyone
-    run.target("99 % informed, median", median(most), INFORMED_99_S, "s")
-    run.target("all informed, median", median(everyone), INFORMED_ALL_S, "s")
+    run.target("99 % informed, the slowest", max(most), INFORMED_99_S, "s")
+    run.target("all informed, the slowest", max(everyone), INFORMED_ALL_S, "s")
 
 
 def _join(run: Run) -> None:

@@ -4,6 +4,8 @@ import json
 from dataclasses import replace
 from math import inf
 
+import pytest
+
 from gossip.events import SequenceChanged
 from simulations.cluster import SimulationError
 from simulations.network import Conditions
@@ -70,6 +72,16 @@ def test_death_without_cause_is_judged_only_where_nothing_is_lost() -> None:
 
     calm = names(Conditions())
     assert calm - names(replace(Conditions(), loss=0.1)) == {"nobody dies without cause"}
+
+
+@pytest.mark.parametrize(("hosts", "judged"), [((1,), True), ((), False)])
+def test_loss_of_single_hosts_is_no_excuse_for_the_others(
+    hosts: tuple[int, ...], judged: bool
+) -> None:
+    faults = [Fault("lossy", hosts, lasts=5.0, value=0.8)]
+    scenario = Scenario("test", "a test", lambda run: None, plan=lambda run: faults)
+    names = [checker.name for checker in Run(scenario, 4, 7, None).checkers]
+    assert ("nobody dies without cause" in names) is judged
 
 
 def test_a_target_that_is_missed_fails_the_run_and_stands_in_the_report() -> None:

@@ -11,8 +11,8 @@ from tests.simulations.scenarios.played import play
 def test_a_small_wide_mesh_reaches_every_target_and_draws_its_curves() -> None:
     report = play("wan", 12)
     assert [target.name for target in report.targets] == [
-        "99 % informed, median",
-        "all informed, median",
+        "99 % informed, the slowest",
+        "all informed, the slowest",
         "join known to 99 %",
         "crash known to all",
         "idle gossip per node",
