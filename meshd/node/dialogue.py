@@ -10,6 +10,7 @@ from contextlib import suppress
 
 from gossip import GossipError, GossipProtocol, NodeId
 from meshd.node import control, measuring
+from meshd.node.backlog import Backlog
 from meshd.node.control import Control, decode_control, encode_control
 from meshd.node.enroller import Enroller
 from meshd.node.errors import RemoteError
@@ -62,6 +63,8 @@ class Dialogue:
         """Who chooses among ways to a prefix."""
         self.telling: Callable[[NodeId], None] = lambda node: None
         """Who is told whose gossip is being taken in."""
+        self.backlog = Backlog(self._told)
+        """Gossip messages that wait for their turn."""
         self.touched = False
         """Set when something is due at once; the node clears it."""
 
@@ -251,13 +254,20 @@ class Dialogue:
         if farewell is not None and unproven.requests <= MAX_REQUESTS:
             self._seal(None, unproven.session, encode_control(farewell), path)
 
+    def _told(self, node: NodeId, payload: bytes, now: float) -> None:
+        peer = self._state.peers.get(node)
+        if peer is None or not peer.sessions():  # closed since, such as on a revocation
+            return
+        self.telling(node)
+        with suppress(GossipError):  # counted in its own statistics
+            self._gossip.receive(payload, node, now)
+        self.telling(self._state.identity.id)
+
     def _act(self, peer: Peer, message: Control, path: Path, arrival: Arrival, now: float) -> None:
         match message:
             case control.Gossip(payload):
-                self.telling(peer.id)
-                with suppress(GossipError):  # counted in its own statistics
-                    self._gossip.receive(payload, peer.id, now)
-                self.telling(self._state.identity.id)
+                if not self.backlog.add(peer.id, payload, now):
+                    self._state.drops["backlog"] += 1
             case control.Probe(nonce, _):
                 observed = arrival.source if arrival.via is None else None
                 tally = measuring.tally(peer, arrival.session, now)

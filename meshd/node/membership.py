@@ -100,6 +100,8 @@ class Membership:
         self._published: tuple[Endpoint, ...] | None = None
         self._allowance, self._allowed_at = PUBLISH_BURST, now
         self._routes: dict[NodeId, tuple[str, ...]] = {}
+        self._stale = False
+        """Whether something changed that `rebuild` should see, once for all that came together."""
         self._own_keys = keys_of(state.identity.certificate)
         self.addresses_changed: Callable[[frozenset[Key]], None] = lambda keys: None
         """Who lets packets to our addresses in."""
@@ -183,8 +185,10 @@ class Membership:
             self._certified(peer, now)
         for _ in range(MAX_TURNS):
             outputs = self._gossip.drain()
-            if not outputs:
+            if not outputs and not self._stale:
                 return
+            if self._stale:
+                self.rebuild()
             for output in outputs:
                 match output:
                     case SendMessage(to, payload):
@@ -282,7 +286,7 @@ class Membership:
             elif record.kind == RecordKind.ROUTES:
                 prefixes = () if record.withdrawn else decode_routes(record.body)
                 self._routes[record.subject] = prefixes
-                self.rebuild()
+                self._stale = True
         except RemoteError as error:
             self._state.drops[error.reason] += 1
         self._state.outputs.append(PersistRecords())
@@ -338,6 +342,7 @@ class Membership:
 
     def rebuild(self) -> None:
         """Routes follow from certificates and records; the kernel's follow from ours."""
+        self._stale = False
         peers = self._state.peers
         offered = [
             (prefix, peers[node])

@@ -245,6 +245,7 @@ class Node:
 
     def handle_timer(self, now: float) -> None:
         """Do what is due. Early or late calls do no harm."""
+        self._dialogue.backlog.work(now)
         wakeup = self._gossip.next_wakeup()
         if wakeup is not None and wakeup.at <= now:
             self._authority.unix_time = self._state.unix_time(now)
@@ -265,7 +266,7 @@ class Node:
     def next_wakeup(self) -> Wakeup | None:
         """When to call `handle_timer` next, and why."""
         own = Wakeup(min(self._upkeep.next_at, self._membership.leaving.next_at), "upkeep")
-        theirs = self._gossip.next_wakeup()
+        theirs = self._dialogue.backlog.wakeup or self._gossip.next_wakeup()
         return own if theirs is None or own.at <= theirs.at else theirs
 
     def set_clock(self, unix_time: float, now: float) -> None:
@@ -295,8 +296,7 @@ class Node:
     def send_failed(
         self, endpoint: Endpoint, reason: str, *, packets: bool, too_large: bool, now: float
     ) -> None:
-        """The host's kernel refused a send, of packets or of control messages (which are tried
-        on ways that may not exist: no drop to count)."""
+        """The kernel refused packets, or control messages: these try ways that may not exist."""
         if packets:
             self._state.drops["too-large" if too_large else "send"] += 1
         for peer in self._state.peers.values():
