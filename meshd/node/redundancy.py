@@ -55,6 +55,11 @@ TRIAL_SECONDS, TRIAL_SEGMENTS, TRIAL_LOSSES = 2.0, 500, 20
 """A trial without parity lasts until so much was sent and lost, or so long."""
 HOLD_FIRST, HOLD_MAX = 10.0, 300.0
 """Seconds without parity after a trial found that it causes loss: doubles each time."""
+UNKNOWN_LOSS = 0.02
+"""Loss that a far path is taken to have before anything is known of it: a stream that begins there
+would lose its speed with the first packet, and need ten seconds to find it again."""
+UNKNOWN_SEGMENTS, UNKNOWN_INTERVALS = 1000.0, 40
+"""Segments, or answered probes, until something is."""
 _STEP = 1.125
 """Factor between two losses with a table of their own; bursts have the square."""
 
@@ -161,6 +166,8 @@ class LossControl:
         self._queue = self._usual = 0.0
         self._delays = 0
         self._all, self._calm, self._queued, self._recent = (_Memory() for _ in range(4))
+        self._intervals: int | None = None
+        """Probes answered since the path was assumed to be lossy."""
         self._lossy_until = -inf
         self._level: tuple[int, int] | None = None
         """The table in use, in steps of loss and bursts."""
@@ -184,17 +191,35 @@ class LossControl:
         return self._all.sent >= MEMORY_PRIOR
 
     @property
+    def _unknown(self) -> bool:
+        """Whether it is too early to tell a clean path from another."""
+        if self._intervals is None:
+            return False
+        few = self._all.sent < UNKNOWN_SEGMENTS or 0 < self._all.events < 2
+        return few and self._intervals < UNKNOWN_INTERVALS
+
+    @property
     def share(self) -> float:
-        """Parity's share of the segments of long frames."""
-        return self.parity[40] / (40 + self.parity[40]) if self.parity is not None else 0.0
+        """Parity's share of the segments of long frames; 0 where it is but an assumption."""
+        if self.parity is None or self._unknown:
+            return 0.0
+        return self.parity[40] / (40 + self.parity[40])
 
     def lossy(self, now: float) -> bool:
         """Whether a loss was seen lately, so that it pays to measure often."""
-        return now < self._lossy_until
+        return now < self._lossy_until or self._unknown
+
+    def assume(self) -> None:
+        """Nothing is known of a path that has just been proven: expect loss until something is."""
+        if self._intervals is None:
+            self._intervals = 0
+            self.parity = parity_table(UNKNOWN_LOSS, 1.0)
 
     def take(self, interval: Interval, now: float) -> None:
         """Take what one exchange told, and decide anew."""
         calm = self._is_calm(interval.rtt, now)
+        if self._intervals is not None:
+            self._intervals += 1
         if interval.lost > 0:
             self._lossy_until = now + LOSSY_FOR
         elif interval.late:
@@ -252,6 +277,8 @@ class LossControl:
 
     def _decide(self, rtt: float, now: float) -> None:
         own = self._own()
+        if self._unknown:
+            return
         self.congested = now < self._held_until or (own == 0.0 and self.loss >= LOSS_ON)
         if own == 0.0 or now < self._held_until or self._trial_until is not None:
             self.parity = self._level = None

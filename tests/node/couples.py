@@ -180,7 +180,7 @@ def couple(
         _side(beta, BETA_AT, far, suite, theirs, alpha, ALPHA_AT),
     )
     for side in sides:
-        side.path.segment = segment
+        side.path.segment, side.path.parity = segment, None
     return sides
 
 

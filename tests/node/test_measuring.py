@@ -63,7 +63,7 @@ def test_loss_brings_parity_and_its_end_takes_it_away() -> None:
     stream(mesh, alpha, beta, 2.0)
     assert len(beta.packets) - before >= 199
     assert alpha.peer(beta).meter.saved > 0
-    assert path_of(beta.peer(alpha)).parity is None
+    assert path_of(beta.peer(alpha)).control.share == 0
     share[0] = 0.0
     stream(mesh, alpha, beta, 20.0)
     assert path.parity is None
@@ -127,7 +127,7 @@ def test_a_peer_that_tells_what_cannot_be_is_counted_and_not_believed(lie: Tally
         say(beta, alpha, control.ProbeAck(nonce, None, lie))
     assert alpha.drops["tally"] == 5
     assert alpha.ready(beta)
-    assert path_of(peer).parity is None
+    assert path_of(peer).control.share == 0
 
 
 def test_answers_to_probes_that_were_never_sent_change_nothing() -> None:

@@ -82,6 +82,40 @@ def test_a_clean_path_gets_no_parity_and_full_frames() -> None:
     assert clean.control.loss == 0.0
 
 
+def test_a_far_path_is_protected_until_it_is_known() -> None:
+    control = LossControl()
+    control.assume()
+    first = control.parity
+    assert first is not None
+    assert control.share == 0
+    control.take(steady(400), 0.05)
+    assert control.parity == first
+    control.take(steady(400, lost=4), 0.1)
+    assert control.parity == first
+    control.take(steady(400, lost=4), 0.15)
+    assert control.parity == first
+    control.take(steady(400, lost=4), 0.2)
+    assert control.share > 0
+
+
+def test_a_far_path_that_turns_out_clean_loses_the_protection_for_good() -> None:
+    control = LossControl()
+    control.assume()
+    control.take(steady(1200), 0.05)
+    assert control.parity is None
+    control.assume()
+    assert control.parity is None
+
+
+def test_a_path_with_little_traffic_is_not_protected_for_ever() -> None:
+    control = LossControl()
+    control.assume()
+    for number in range(50):
+        control.take(steady(2), 0.05 * number)
+    assert control.parity is None
+    assert not control.lossy(3.0)
+
+
 @pytest.mark.parametrize(
     ("loss", "least", "most"),
     [(0.001, 0.03, 0.08), (0.005, 0.07, 0.14), (0.01, 0.09, 0.17), (0.04, 0.15, 0.3)],
