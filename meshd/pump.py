@@ -15,7 +15,7 @@ from collections.abc import Callable
 from meshd.host.scatter import RECEIVE_SIZE, ScatterBuffer
 from meshd.host.tun import Tun
 from meshd.host.udp import UdpSockets
-from meshd.node.errors import HostError, LocalError
+from meshd.node.errors import LocalError
 from meshd.node.node import Node
 from meshd.node.offload import VNET
 from meshd.node.outputs import ForwardBatch, Output, SendDatagram, SendFrame
@@ -85,9 +85,9 @@ class Pump:
             turn += 1
             try:
                 frame = outbound.gather(read, now)
-            except HostError as error:
+            except OSError as error:
                 self._loop.remove_reader(self._tun.fd)
-                self._fail(error)
+                self._fail(self._tun.gone(error))
                 return
             if frame is not None:
                 self._send_frame(frame)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 from collections import deque
@@ -13,7 +14,7 @@ from random import Random
 from gossip.records import decode as decode_record
 from meshd.host.tun import Tun
 from meshd.host.udp import UdpSockets
-from meshd.node.errors import HostError, LocalError
+from meshd.node.errors import LocalError
 from meshd.node.identity import Identity, join
 from meshd.node.node import Node
 from meshd.node.outputs import Output
@@ -55,13 +56,17 @@ class FakeTun(Tun):
     def _wake(self) -> None:
         self._other.send(b"x")
 
-    def read_into(self, view: memoryview) -> int:
+    @property
+    def read_into(self) -> Callable[[memoryview], int | None]:
+        return self._read
+
+    def _read(self, view: memoryview) -> int | None:
         if self.broken:
-            raise HostError(f"the interface {self.name} is gone")
+            raise OSError(errno.EBADFD, "File descriptor in bad state")
         if not self._waiting:
             with suppress(BlockingIOError):
                 os.read(self.fd, 65_536)
-            return 0
+            return None
         packet = self._waiting.popleft()
         view[: len(packet)] = packet
         return len(packet)

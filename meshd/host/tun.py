@@ -10,10 +10,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import io
 import os
 import struct
 import sys
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import TypeAlias
 
 from meshd.node.errors import HostError
@@ -48,7 +49,7 @@ _MISSING = {
 
 _NO_HEADER = bytes(VNET_HEADER_SIZE)
 
-_readv, _write, _writev = os.readv, os.write, os.writev
+_write, _writev = os.write, os.writev
 
 
 class Tun:
@@ -63,7 +64,7 @@ class Tun:
         last_error: the errno of the latest refused write, 0 if there was none.
     """
 
-    __slots__ = ("fd", "last_error", "missing", "name", "offloads", "vnet_header")
+    __slots__ = ("_file", "fd", "last_error", "missing", "name", "offloads", "vnet_header")
 
     def __init__(self, fd: int, name: str, vnet_header: bool, offloads: tuple[str, ...]) -> None:
         self.fd = fd
@@ -71,6 +72,7 @@ class Tun:
         self.vnet_header = vnet_header
         self.offloads = offloads
         self.last_error = 0
+        self._file = io.FileIO(fd)
         if vnet_header:
             self.missing = [_MISSING[key] for key in FEATURES[1:] if key not in offloads]
         else:
@@ -107,21 +109,22 @@ class Tun:
             os.close(fd)
             raise
 
-    def read_into(self, view: memoryview) -> int:
-        """Read one packet into `view` (virtio header first, if `vnet_header`); its size in bytes.
+    @property
+    def read_into(self) -> Callable[[memoryview], int | None]:
+        """Reads one packet into a view (virtio header first, if `vnet_header`); its size in bytes.
 
-        0 if nothing is waiting. `view` should hold 65,545 bytes; what does not fit is cut off.
-        Raises HostError if the interface was removed.
+        None if nothing is waiting. The view should hold 65,545 bytes; what does not fit is cut
+        off. Raises OSError if the interface was removed: see `gone`. This is C's function itself:
+        what runs once for every packet spares a call, and an exception when nothing is waiting.
         """
-        try:
-            return _readv(self.fd, (view,))
-        except BlockingIOError:
-            return 0
-        except OSError as error:
-            raise HostError(
-                f"the interface {self.name} is gone ({error.strerror}): something removed it;"
-                " start meshd again"
-            ) from error
+        return self._file.readinto
+
+    def gone(self, error: OSError) -> HostError:
+        """What a read that failed with `error` means."""
+        return HostError(
+            f"the interface {self.name} is gone ({error.strerror}): something removed it;"
+            " start meshd again"
+        )
 
     def write(self, packet: Buffer) -> bool:
         """Hand the kernel one packet, virtio header first if `vnet_header`.
@@ -150,7 +153,7 @@ class Tun:
     def close(self) -> None:
         """Close the device; the kernel removes the interface unless it was prepared."""
         if self.fd >= 0:
-            os.close(self.fd)
+            self._file.close()
             self.fd = -1
 
 

@@ -28,6 +28,9 @@ FRAME_FULL = 48_000
 GATHER_MAX = 128
 """Packets that one frame may hold: their latency, and what the loss of one segment costs."""
 
+Reader = Callable[[memoryview], "int | None"]
+"""Reads one packet into a view; its size in bytes, 0 or None when nothing waits."""
+
 ADDRESS4 = struct.Struct(">I")
 ADDRESS6 = struct.Struct(">QQ")
 
@@ -68,46 +71,53 @@ class Outbound:
         """Takes a packet to an address of nobody known, as an entry's head and body; False: it is
         dropped."""
 
-    def gather(self, read: Callable[[memoryview], int], now: float) -> Frame | None:
-        """Read packets (`read` fills a view, and returns 0 when nothing waits) until a frame is
-        to be sent, at most GATHER_MAX; None: nothing is to be sent."""
+    def gather(self, read: Reader, now: float) -> Frame | None:
+        """Read packets until a frame is to be sent, at most GATHER_MAX; None: nothing is to be
+        sent."""
         plain, view, skip, kind = self._plain, self._view, self._skip, self._type
-        source = read
+        unpack, pack_into, source = ADDRESS4.unpack_from, ENTRY.pack_into, read
         if self._pieces:
             read = partial(self._next, source)
-        least = skip + 20
+        least, frame = skip + 20, None
         self.drained = False
+        size, limit, usual = self._size, self._limit, self._key
+        taken = octets = 0
         for _ in range(GATHER_MAX):
-            start = self._size + ENTRY_SIZE
+            start = size + ENTRY_SIZE
             length = read(view[start : start + MAX_PACKET])
             if not length:
                 self.drained = not self._pieces
                 break
-            end = start + length
+            end, ip = start + length, start + skip
             # Most packets go where the one before went: no look-up, no call.
-            if end <= self._limit and length >= least and plain[start + skip] >> 4 == 4:
-                (key,) = ADDRESS4.unpack_from(plain, start + skip + 16)
-                if key == self._key:
-                    ENTRY.pack_into(plain, start - ENTRY_SIZE, kind | length)
-                    self._size = end
-                    self.packets_taken += 1
-                    self.bytes_taken += length - skip
+            if end <= limit and length >= least and plain[ip] >> 4 == 4:
+                (key,) = unpack(plain, ip + 16)
+                if key == usual:
+                    pack_into(plain, size, kind | length)
+                    size = end
+                    taken += 1
+                    octets += length
                     if end - self._first > FRAME_FULL:
                         break
                     continue
+            self._size = size
             frame = self.add(length, now)
+            size, limit, usual = self._size, self._limit, self._key
             if frame is not None:
-                return frame
+                break
             if self._pieces and read is source:
                 read = partial(self._next, source)
-        return self.flush(now)
+        self._size = size
+        self.packets_taken += taken
+        self.bytes_taken += octets - taken * skip
+        return frame if frame is not None else self.flush(now)
 
     @property
     def dividing(self) -> bool:
         """Whether there is more of a super-packet to `gather`, though nothing else may wait."""
         return bool(self._pieces)
 
-    def _next(self, read: Callable[[memoryview], int], view: memoryview) -> int:
+    def _next(self, read: Reader, view: memoryview) -> int | None:
         """A piece of a super-packet that was divided, or what the TUN brings when none are left."""
         if not self._pieces:
             return read(view)

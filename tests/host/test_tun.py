@@ -45,7 +45,7 @@ def waiting(tun: Tun, seconds: float = 0) -> bytes | None:
     """The next packet as the device gives it, without the kernel's own IPv6 multicast chatter."""
     buffer = bytearray(70_000)
     while select.select([tun.fd], [], [], seconds)[0]:
-        size = tun.read_into(memoryview(buffer))
+        size = tun.read_into(memoryview(buffer)) or 0
         packet = buffer[10 if tun.vnet_header else 0 : size]
         if packet[0] >> 4 == 4 or packet[24] != 0xFF:
             return bytes(buffer[:size])
@@ -124,7 +124,7 @@ def test_all_offloads_can_be_off() -> None:
 
 def test_reading_an_idle_device_returns_nothing() -> None:
     with namespace() as ns, opened(ns, "t0") as tun:
-        assert tun.read_into(memoryview(bytearray(70_000))) == 0
+        assert tun.read_into(memoryview(bytearray(70_000))) is None
 
 
 @pytest.mark.parametrize("without", [(), ("vnet",)])
@@ -158,8 +158,9 @@ def test_a_refused_packet_is_reported_and_the_reason_kept() -> None:
 def test_a_removed_interface_is_an_error_not_silence() -> None:
     with namespace() as ns, opened(ns, "t0") as tun:
         run("ip", "-n", ns, "link", "del", "t0")
-        with pytest.raises(HostError, match="t0 is gone"):
+        with pytest.raises(OSError, match="bad state") as refused:
             tun.read_into(memoryview(bytearray(100)))
+        assert "t0 is gone (File descriptor in bad state)" in str(tun.gone(refused.value))
 
 
 def test_closing_removes_the_interface_and_may_be_repeated() -> None:
