@@ -105,16 +105,10 @@ class Pump:
             packets = self._receive(sock, now)
             if packets is None:
                 break
-            taken = len(packets)
-            size = sum(map(len, packets))
-            for packet in packets:
-                if not write(packet):
-                    node.state.drops["tun"] += 1
-                    taken -= 1
-                    size -= len(packet)
-            written = written or taken > 0
-            self.packets_received += taken
-            self.bytes_received += size - taken * self._header
+            refused = [packet for packet in packets if not write(packet)]
+            if packets:
+                self._count(packets, refused)
+                written = written or len(packets) > len(refused)
             if node.pending:
                 self._drain()
         if node.stirred:
@@ -123,6 +117,21 @@ class Pump:
         if written:
             # TCP has answered within the write already: spare the loop a turn.
             self._on_tun()
+
+    def _count(self, packets: list[Buffer], refused: list[Buffer]) -> None:
+        """Count the packets of one receive, of which the TUN refused some."""
+        taken, lost = len(packets) - len(refused), len(refused)
+        size = sum(map(len, packets)) - sum(map(len, refused))
+        for run in self._node.state.coalesced:
+            if any(run.packet is packet for packet in refused):
+                lost += run.packets - 1
+            else:
+                taken += run.packets - 1
+                size += run.spared
+        if lost:
+            self._node.state.drops["tun"] += lost
+        self.packets_received += taken
+        self.bytes_received += size - taken * self._header
 
     def _receive(self, sock: socket.socket, now: float) -> list[Buffer] | None:
         """One receive, taken apart if the one before brought a large batch; None: nothing waits."""

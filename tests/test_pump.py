@@ -9,9 +9,10 @@ from collections.abc import AsyncIterator
 import pytest
 
 from meshd.node import outputs
+from meshd.node.coalescing import Coalesced
 from meshd.node.outputs import Output
 from meshd.node.relay import Channel
-from meshd.node.wire import RELAYED
+from meshd.node.wire import RELAYED, Buffer
 from meshd.pump import UDP_TURN
 from tests.devices import BETA_AT, Side, connected, founder, ipv4, neighbour
 
@@ -74,6 +75,17 @@ async def test_what_the_kernel_refuses_is_counted(alpha: Side, beta: Side) -> No
     alpha.tun.give(ipv4(alpha, beta, b"lost"))
     await beta.until(lambda: beta.node.state.drops["tun"] == 1)
     assert beta.tun.written == []
+
+
+async def test_packets_written_as_one_are_counted_each(alpha: Side) -> None:
+    first, second, alone = Coalesced(b"a" * 90, 4, 60), Coalesced(b"b" * 50, 3, 40), b"c" * 20
+    packets: list[Buffer] = [first.packet, alone, second.packet]
+    alpha.node.state.coalesced += [first, second]
+    alpha.pump._count(packets, [])
+    assert (alpha.pump.packets_received, alpha.pump.bytes_received) == (8, 260)
+    alpha.pump._count(packets, [second.packet])
+    assert (alpha.pump.packets_received, alpha.pump.bytes_received) == (13, 430)
+    assert alpha.node.state.drops["tun"] == 3
 
 
 async def test_a_send_that_fails_is_told_to_the_node(alpha: Side, beta: Side) -> None:

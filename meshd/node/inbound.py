@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from ipaddress import ip_network
 
+from meshd.node.coalescing import LEAST, TCP, UDP, coalesce
 from meshd.node.errors import RemoteError
 from meshd.node.offload import VNET, TunForm
 from meshd.node.paths import Path
@@ -60,6 +61,8 @@ ARRIVAL_INTERVAL = 0.25
 MAX_CONTROLS = 3
 """Control messages of one frame that are looked at (we put one into each): their answers go to
 where the frame came from, proven or not, and must not be many times its size."""
+TRIES = 2
+"""Times that packets of a frame are compared in vain."""
 _INDEXES = bytes(range(MAX_SEGMENTS))
 
 
@@ -96,6 +99,8 @@ class Inbound:
         self._tun = TunForm(
             config.vnet_header, config.segmentation, config.udp_segmentation, state.drops
         )
+        takes = {TCP: config.segmentation, UDP: config.udp_segmentation}
+        self._super = tuple(key for key, taken in takes.items() if taken and config.vnet_header)
         self._plain = bytearray(2 * MAX_PACKET)
         self._view = memoryview(self._plain)
         self._used = 0
@@ -117,6 +122,7 @@ class Inbound:
     def begin(self) -> None:
         """A new receive: the packets of the last one are not needed any more."""
         self._used = 0
+        self._state.coalesced.clear()
 
     def receive(
         self,
@@ -271,6 +277,7 @@ class Inbound:
         packets, tun = receipt.packets, self._tun
         start, end, controls = 0, len(plain), 0
         pair: tuple[int, ...]
+        before, follows, tries = 0, 0, TRIES if self._super else 0
         while start + ENTRY_SIZE <= end:
             (word,) = ENTRY.unpack_from(plain, start)
             kind, body = word >> 24, start + ENTRY_SIZE
@@ -288,7 +295,17 @@ class Inbound:
             # A flow's packets have one header and one pair of addresses, checked once.
             alike = kind == OFFLOAD and start - body >= session.usual_least
             if alike and session.usual_form(plain, body) == session.usual:
+                # The second of two entries of one size: perhaps there are more of this flow.
+                if word == before and tries and follows == body - ENTRY_SIZE:
+                    stride = start - follows
+                    if end - start >= (LEAST - 2) * stride:
+                        joined = self._join(plain, follows, stride, packets)
+                        if joined:
+                            start = joined
+                            continue
+                        tries -= 1
                 packets.append(plain[body:start])
+                before, follows = word, start
                 continue
             ip = body + VNET if kind == OFFLOAD else body
             version = plain[ip] >> 4 if ip < start else 0
@@ -307,6 +324,7 @@ class Inbound:
                 session.last_pair = pair
             if kind == OFFLOAD and tun.takes(plain, body, start - ip):
                 packets.append(plain[body:start])
+                before, follows = word, start
                 if plain[body + 1] == 0:
                     form = FORM4 if version == 4 else FORM6
                     session.usual_form = form.unpack_from
@@ -316,6 +334,19 @@ class Inbound:
                 packets += tun.convert(plain, kind, body, start)
         if start != end:
             self._state.drops["malformed"] += 1
+
+    def _join(self, plain: memoryview, second: int, stride: int, packets: list[Buffer]) -> int:
+        """Put packets of one flow, as one, in place of the first of them, the last of `packets`;
+        where their entries end, 0 if there is nothing to join.
+
+        The second entry is at `second`, each takes `stride` bytes.
+        """
+        run = coalesce(plain, second - stride, stride, len(plain), self._super)
+        if run is None:
+            return 0
+        packets[-1] = run.packet
+        self._state.coalesced.append(run)
+        return second + (run.packets - 1) * stride
 
     def _refusal(self, session: Session, pair: tuple[int, ...]) -> str | None:
         """Why the peer may not send this packet to us, or None when it may."""

@@ -9,6 +9,7 @@ from ipaddress import ip_network
 from random import Random
 
 from gossip import GossipConfig, NodeId
+from meshd.node.coalescing import Coalesced
 from meshd.node.holding import Lost
 from meshd.node.identity import Identity
 from meshd.node.outputs import Output
@@ -69,6 +70,8 @@ class NodeState:
     drops: Counter[str] = field(default_factory=Counter)
     """Packets and datagrams refused, by reason."""
     auth_failures: Counter[str] = field(default_factory=Counter)
+    coalesced: list[Coalesced] = field(default_factory=list)
+    """Packets out of the last receive that are several as one."""
     counter: int = 0
     """The last handshake counter used."""
     notices: dict[str, str] = field(default_factory=dict)
