@@ -22,10 +22,11 @@ from gossip.records import decode as decode_record
 from meshd.backend import NodeBackend
 from meshd.config import Config
 from meshd.host import log
+from meshd.host.addresses import local_addresses
 from meshd.host.listeners import UnixListener, open_tcp
 from meshd.host.storage import Storage
 from meshd.host.tun import Tun
-from meshd.host.udp import UdpSockets, local_addresses
+from meshd.host.udp import UdpSockets
 from meshd.interface import Interface
 from meshd.node import outputs, parity
 from meshd.node.errors import LocalError

@@ -12,7 +12,6 @@ import os
 import socket
 from collections.abc import Callable
 
-from meshd.host.scatter import RECEIVE_SIZE, ScatterBuffer
 from meshd.host.tun import Tun
 from meshd.host.udp import UdpSockets
 from meshd.node.errors import LocalError
@@ -20,13 +19,12 @@ from meshd.node.node import Node
 from meshd.node.offload import VNET
 from meshd.node.outputs import ForwardBatch, Output, SendDatagram, SendFrame
 from meshd.node.wire import BASE_SEGMENT, Batch, Buffer, Endpoint, Frame
+from meshd.receiver import Receiver
 
 TUN_TURN = 8
 """Frames made of the TUN's packets in one turn, each up to 64 KB."""
 UDP_TURN = 8
 """Receives from a socket in one turn, each up to 64 KB."""
-BULK = 16_384
-"""Bytes from which a batch is worth taking apart while it is received."""
 
 
 class Pump:
@@ -52,10 +50,7 @@ class Pump:
         self._fail = fail
         self._header = VNET if tun.vnet_header else 0
         self._loop = asyncio.get_running_loop()
-        self._buffer = memoryview(bytearray(RECEIVE_SIZE))
-        self._scatter = ScatterBuffer(BASE_SEGMENT)
-        self._bulk = False
-        """Whether the last receive was a large batch, so that the next may be one."""
+        self._receiver = Receiver(udp, BASE_SEGMENT)
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = float("inf")
         self.bytes_received = 0
@@ -134,29 +129,22 @@ class Pump:
         self.bytes_received += size - taken * self._header
 
     def _receive(self, sock: socket.socket, now: float) -> list[Buffer] | None:
-        """One receive, taken apart if the one before brought a large batch; None: nothing waits."""
-        node, scatter = self._node, self._scatter
-        if self._bulk:
-            received = self._udp.receive_scattered(sock, scatter.buffers)
-        else:
-            received = self._udp.receive_into(sock, self._buffer)
+        """The packets of one batch of datagrams; None: nothing waits."""
+        node, receiver = self._node, self._receiver
+        received = receiver.receive(sock)
         if received is None:
             return None
-        size, segment, source = received
+        data, size, segment, source = received
         if not size:
             return []
-        data, was_bulk = self._buffer[:size], self._bulk
-        self._bulk = size >= BULK
-        if was_bulk:
-            if segment == scatter.segment or size <= scatter.segment:
-                packets = node.receive_split(
-                    scatter.headers, scatter.body, scatter.segment, size, source, now
-                )
-                if packets is not None:
-                    return packets
+        if not data:
+            scatter = receiver.scatter
+            packets = node.receive_split(
+                scatter.headers, scatter.body, scatter.segment, size, source, now
+            )
+            if packets is not None:
+                return packets
             data = scatter.linear(size)
-        if self._bulk:
-            scatter.aim(segment)
         return node.receive(data, segment, source, now)
 
     def _on_timer(self) -> None:

@@ -107,7 +107,8 @@ class FakeUdp(UdpSockets):
         self, sock: socket.socket, view: memoryview
     ) -> tuple[int, int, Endpoint] | None:
         if not self._waiting:
-            sock.recv(65_536)
+            with suppress(BlockingIOError):
+                sock.recv(65_536)
             return None
         data, segment, source = self._waiting.popleft()
         view[: len(data)] = data

@@ -204,8 +204,8 @@ async def test_a_tun_that_is_gone_is_told_once(alpha: Side) -> None:
 async def test_one_turn_is_bounded(alpha: Side) -> None:
     alpha.pump.start()
     await turns()
-    for _ in range(3 * UDP_TURN):
-        alpha.udp.arrive(b"\x09", BETA_AT)
+    for number in range(3 * UDP_TURN):  # no two of one size: each is a batch of its own
+        alpha.udp.arrive(b"\x09" * (number + 1), BETA_AT)
     alpha.pump._on_udp(alpha.udp.sockets[0])
     assert alpha.node.state.drops["unknown-kind"] == UDP_TURN
     await turns()

@@ -137,7 +137,7 @@ def _issuer_identity(storage: Storage, grants: Grants, now: float) -> Identity:
 
 def reachable(config: Config) -> tuple[Endpoint, ...]:
     """Where a joiner may find this node, best first: what is configured, then public addresses."""
-    from meshd.host.udp import local_addresses
+    from meshd.host.addresses import local_addresses
 
     hosts = [config.listen_address] if config.listen_address else local_addresses()
     hosts.sort(key=lambda host: not ip_address(host).is_global)

@@ -51,7 +51,7 @@ PROBE_TIMEOUT_MIN, PROBE_TIMEOUT_MAX = 0.4, 3.0
 PROBE_TIMEOUT_FIRST = 2.0
 """The same before any round trip is known."""
 FAR = 0.005
-"""Seconds of round trip from which a loss slows a stream down so much that the first is too late."""
+"""Seconds of round trip from which a stream takes long to get over the first loss."""
 MAX_PATHS = 24
 WIDTHS4 = (1472, 1432, 1392, 1332)
 """Datagram payloads tried over IPv4, bytes: Ethernet, then the usual tunnels."""

@@ -60,6 +60,8 @@ UNKNOWN_LOSS = 0.02
 would lose its speed with the first packet, and need ten seconds to find it again."""
 UNKNOWN_SEGMENTS, UNKNOWN_INTERVALS = 1000.0, 40
 """Segments, or answered probes, until something is."""
+UNKNOWN_EVENTS = 6
+"""Answered probes that told of loss, after which it can be told from congestion."""
 _STEP = 1.125
 """Factor between two losses with a table of their own; bursts have the square."""
 
@@ -195,7 +197,7 @@ class LossControl:
         """Whether it is too early to tell a clean path from another."""
         if self._intervals is None:
             return False
-        few = self._all.sent < UNKNOWN_SEGMENTS or 0 < self._all.events < 2
+        few = self._all.sent < UNKNOWN_SEGMENTS or 0 < self._all.events < UNKNOWN_EVENTS
         return few and self._intervals < UNKNOWN_INTERVALS
 
     @property

@@ -177,7 +177,7 @@ def test_invite_outside_a_mesh_or_without_the_role_says_where_to_go(
 
 def test_public_addresses_come_before_private_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "meshd.host.udp.local_addresses", lambda: ["10.0.0.7", "8.8.8.8", "2600::1"]
+        "meshd.host.addresses.local_addresses", lambda: ["10.0.0.7", "8.8.8.8", "2600::1"]
     )
     config = Config(listen_port=4, network=Network(endpoints=(("9.9.9.9", 5), ("8.8.8.8", 4))))
     assert enrol.reachable(config) == (

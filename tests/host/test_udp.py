@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from meshd.host import udp
-from meshd.host.udp import UdpSockets, local_addresses
+from meshd.host.udp import UdpSockets
 from meshd.node.errors import HostError
 from tests.host.namespaces import UNPRIVILEGED, inside, namespace, needs_root, python, run
 
@@ -244,38 +244,6 @@ def test_segment_options_are_kept_but_not_without_bound(sockets: UdpSockets) -> 
     for size in range(20, 220):
         assert sockets.send(datagrams(2, size), size, 2, ("127.0.0.1", sockets.port)) == 0
     assert len(sockets._options) <= 64
-
-
-@needs_root
-def test_only_addresses_that_a_peer_might_reach_are_listed(ns: str) -> None:
-    def ip(*arguments: str) -> None:
-        run("ip", "-n", ns, *arguments)
-
-    ip("link", "add", "v0", "type", "veth", "peer", "v1")
-    ip("link", "add", "d0", "type", "veth", "peer", "d1")
-    ip("tuntap", "add", "t0", "mode", "tun")
-    for address in ("10.0.0.1/24", "169.254.7.7/16", "192.168.3.4/24", "10.0.0.2/24"):
-        ip("address", "add", address, "dev", "v0")
-    for address in ("fd09::1/64", "2001:db8::7/64"):
-        ip("address", "add", address, "dev", "v0", "nodad")
-    ip("address", "add", "2001:db8::8/64", "dev", "v0", "nodad", "preferred_lft", "0")
-    ip("address", "add", "10.9.0.1/24", "dev", "d0")
-    ip("address", "add", "100.64.0.1/16", "dev", "t0")
-    ip("address", "add", "10.8.0.1/24", "dev", "lo", "scope", "host")
-    for name in ("v0", "v1", "t0"):
-        ip("link", "set", name, "up")
-    found = inside(ns, local_addresses)
-    assert found[:3] == ["10.0.0.1", "192.168.3.4", "10.0.0.2"]
-    assert sorted(found[3:]) == ["2001:db8::7", "fd09::1"]
-
-
-@needs_root
-def test_the_list_of_addresses_is_bounded(ns: str) -> None:
-    run("ip", "-n", ns, "link", "add", "v0", "up", "type", "veth", "peer", "v1")
-    assert inside(ns, local_addresses) == []
-    for number in range(1, 30):
-        run("ip", "-n", ns, "address", "add", f"10.0.0.{number}/24", "dev", "v0")
-    assert len(inside(ns, local_addresses)) == 16
 
 
 def test_one_address_alone_can_be_listened_on() -> None:

@@ -92,9 +92,11 @@ def test_a_far_path_is_protected_until_it_is_known() -> None:
     assert control.parity == first
     control.take(steady(400, lost=4), 0.1)
     assert control.parity == first
-    control.take(steady(400, lost=4), 0.15)
-    assert control.parity == first
-    control.take(steady(400, lost=4), 0.2)
+    for number in range(3, 8):
+        control.take(steady(400, lost=4), 0.05 * number)
+        assert control.parity == first
+    for number in range(8, 12):
+        control.take(steady(400, lost=4), 0.05 * number)
     assert control.share > 0
 
 
