@@ -16,6 +16,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Collection
 from functools import lru_cache
+from itertools import takewhile
+from operator import eq
 from typing import NamedTuple
 
 from meshd.node.segmentation import GSO_TCP4, GSO_TCP6, GSO_UDP, NEEDS_CSUM, finish_checksum
@@ -72,7 +74,7 @@ def coalesce(
     most = min(MOST, (end - start) // stride)
     ports = ip + (20 if plain[ip] == 0x45 else 40)
     second = ports + stride
-    if most < LEAST or plain[ports : ports + 4] != plain[second : second + 4]:
+    if plain[ports : ports + 4] != plain[second : second + 4]:
         return None
     count = _repeated(plain[start + 3 : start + most * stride : stride])
     if count < LEAST:
@@ -148,11 +150,8 @@ def _same(heads: bytearray, count: int, shape: _Shape, size: int) -> int:
     if shape.protocol == TCP:
         at = ip + shape.transport + 4
         sequences = _sequences(at, width - at - 4, count).unpack(heads)
-        expected = range(shape.sequence, shape.sequence + count * size, size)
-        pairs = zip(sequences, expected, strict=True)
-        count = next(
-            (i for i, (is_, to_be) in enumerate(pairs) if is_ != to_be & 0xFFFFFFFF), count
-        )
+        due = (shape.sequence + i * size & 0xFFFFFFFF for i in range(count))
+        count = sum(takewhile(bool, map(eq, sequences, due)))
         for column in range(at, at + 4):
             heads[column::width] = blank
     if shape.transport == 20:

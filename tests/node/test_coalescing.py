@@ -139,7 +139,8 @@ NEVER = [
     (4, UDP, 3, b"\x5b"),  # a total length that is not the packet's
     (4, UDP, 9, b"\x01"),  # ICMP
     (4, UDP, 25, b"\x47"),  # a UDP length that is not the packet's
-    (4, TCP, 32, b"\x40"),  # a header too short
+    (4, TCP, 3, b"\x47"),  # a total length that is not the packet's
+    (6, TCP, 5, b"\x33"),
     (4, TCP, 32, b"\xf0"),  # one longer than what is there
     (4, TCP, 33, bytes([ACK | PSH])),
     (4, TCP, 33, bytes([ACK | FIN])),
@@ -148,7 +149,6 @@ NEVER = [
     (6, UDP, 5, b"\x49"),  # a length that is not the packet's
     (6, UDP, 6, b"\0"),  # hop-by-hop options
     (6, UDP, 6, b"\x2c"),  # a fragment
-    (6, TCP, 52, b"\x40"),
 ]
 
 
@@ -175,7 +175,15 @@ def test_only_unfinished_checksums_are_joined(header: bytes) -> None:
     assert join([header + packet[10:] for packet in packets]) is None
 
 
-@pytest.mark.parametrize("form", FORMS)
+def test_a_tcp_header_that_is_too_short_begins_no_run() -> None:
+    packets = of_flow(payloads(20, 30), Super(b"", 0))
+    for number, packet in enumerate(packets):
+        sequence = struct.pack(">I", 34 * number)  # as if 4 bytes of the header were payload
+        packets[number] = changed(changed(packet, 24, sequence), 32, b"\x40")
+    assert join(packets) is None
+
+
+@pytest.mark.parametrize("form", [*FORMS, Super(b"", 0, tcp_options=bytes(12))])
 def test_packets_without_payload_stay_as_they_are(form: Super) -> None:
     assert join(of_flow([b""] * 20, form)) is None
 
