@@ -20,16 +20,22 @@ from itertools import takewhile
 from operator import eq
 from typing import NamedTuple
 
-from meshd.node.segmentation import GSO_TCP4, GSO_TCP6, GSO_UDP, NEEDS_CSUM, finish_checksum
+from meshd.node.offload import VNET
+from meshd.node.segmentation import (
+    GSO_TCP4,
+    GSO_TCP6,
+    GSO_UDP,
+    NEEDS_CSUM,
+    PACKET_SIZE_MAX,
+    finish_checksum,
+)
 from meshd.node.wire import ENTRY_SIZE
 
-VNET = 10
 TCP, UDP = 6, 17
 LEAST = 8
 """Packets that are worth joining: fewer are written faster than they are compared."""
 MOST = 64
 """Packets in one: UDP_MAX_SEGMENTS of linux/udp.h before 6.9."""
-PACKET_SIZE_MAX = 65_535
 
 _ACK = 0x10
 _DONT_FRAGMENT = 0x4000
