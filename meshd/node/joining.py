@@ -155,7 +155,7 @@ class Joiner:
         if receiver != session.local_index:
             raise RemoteError("no-session")
         shape = Shape(counter, count, parities)
-        joined = session.reassembler.add(shape, (index,), (datagram[HEADER_SIZE:],), now)
+        joined = session.reassembler.add(shape, bytes([index]), (datagram[HEADER_SIZE:],), now)
         if joined is None:
             return
         plain = memoryview(bytearray(len(joined.sealed)))

@@ -118,7 +118,7 @@ class _Partial:
         """Why segment `index`, with `size` bytes, does not fit those here; None if it does: all
         are of equal size, the last slice maybe shorter where no parity follows."""
         count, parities = self.shape.slices, self.shape.parities
-        if not (0 <= index < count + parities and size):
+        if not (index < count + parities and size):
             return "malformed"
         if parities:
             agrees = size % parity.SYMBOLS == 0 and self.size in (None, size)
@@ -132,24 +132,27 @@ class _Partial:
             return "mismatch"
         return "oversized" if size * (count + parities) > MAX_BYTES and count > 1 else None
 
-    def has(self, index: int) -> bool:
-        """Whether this segment is here."""
-        count = self.shape.slices
-        return index - count in self.parities if index >= count else self.pieces[index] is not None
-
-    def put(self, index: int, piece: bytes) -> None:
-        """Keep a segment that fits and is not here yet."""
-        count = self.shape.slices
-        if index >= count:
-            self.parities[index - count] = piece
-        else:
-            self.pieces[index] = piece
-            self.missing -= 1
-        if index == count - 1 and not self.shape.parities:
-            self.last_size = len(piece)
-        else:
-            self.size = len(piece)
-        self.held += len(piece)
+    def put(self, indexes: bytes, pieces: Sequence[bytes]) -> int:
+        """Keep segments that fit; how many were new."""
+        here, count, new = self.pieces, self.shape.slices, 0
+        for index, piece in zip(indexes, pieces, strict=True):
+            if index >= count:
+                if index - count in self.parities:
+                    continue
+                self.parities[index - count] = piece
+            elif here[index] is None:
+                here[index] = piece
+                self.missing -= 1
+            else:
+                continue
+            new += 1
+            self.held += len(piece)
+        if indexes[-1] == count - 1 and not self.shape.parities:
+            self.last_size = len(pieces[-1])
+            if len(pieces) == 1:
+                return new
+        self.size = len(pieces[0])
+        return new
 
     def join(self) -> Joined | None:
         """The frame, once enough of it is here."""
@@ -186,9 +189,10 @@ class Reassembler:
         self._dropped = dict.fromkeys(REASONS, 0)
 
     def add(
-        self, shape: Shape, indexes: Sequence[int], pieces: Sequence[bytes], now: float
+        self, shape: Shape, indexes: bytes, pieces: Sequence[bytes], now: float
     ) -> Joined | None:
-        """Take segments of one frame, each with its index.
+        """Take segments of one frame: their indexes, and as many pieces, of one size but for the
+        last, which may be shorter.
 
         Returns the frame once enough of it is here, else None. What is wrong is dropped and
         counted, never raised.
@@ -199,19 +203,24 @@ class Reassembler:
             self._dropped["malformed"] += len(pieces)
             return None
         partial = self._partials.get(shape.counter) or _Partial(shape, now)
-        if partial.shape != shape:
-            self._dropped["mismatch"] += len(pieces)
+        reason: str | None = "mismatch"
+        if partial.shape == shape:
+            reason = partial.refusal(indexes[-1], len(pieces[-1]))
+            if len(pieces) > 1 and reason is None:
+                reason = partial.refusal(max(indexes[:-1]), len(pieces[0]))
+        if reason is not None:
+            self._dropped[reason] += len(pieces)
             return None
-        for index, piece in zip(indexes, pieces, strict=True):
-            reason = partial.refusal(index, len(piece))
-            if reason is not None:
-                self._dropped[reason] += 1
-            elif partial.has(index):
-                self._duplicates += 1
-            elif shape.slices == 1 or self._make_room(partial, len(piece)):
-                partial.put(index, piece)
-            else:
+        if shape.slices > 1:
+            size, held = sum(map(len, pieces)), partial.held
+            if not self._make_room(partial, size):
                 return None
+            self._duplicates += len(pieces) - partial.put(indexes, pieces)
+            unused = size - (partial.held - held)
+            self._size -= unused
+            self._budget.release(unused)
+        else:
+            self._duplicates += len(pieces) - partial.put(indexes, pieces)
         joined = partial.join() if partial.missing <= len(partial.parities) else None
         if joined is not None:
             self._joined += 1
@@ -245,8 +254,8 @@ class Reassembler:
         )
 
     def _make_room(self, partial: _Partial, size: int) -> bool:
-        """Take `size` bytes for a segment, at the cost of the oldest frames; False when its own
-        frame was the oldest, or the node has no bytes left."""
+        """Take `size` bytes for segments of `partial`, at the cost of the oldest frames; False when
+        it was the oldest, or the node has no bytes left: then it is gone."""
         counter = partial.shape.counter
         if counter not in self._partials and len(self._partials) >= MAX_FRAMES:
             self._drop_oldest("evicted")

@@ -20,7 +20,7 @@ def add(
     reassembler: Reassembler, counter: int, index: int, count: int, piece: bytes, now: float
 ) -> bytes | None:
     """One segment of a frame without parity."""
-    joined = reassembler.add(Shape(counter, count), (index,), (piece,), now)
+    joined = reassembler.add(Shape(counter, count), bytes([index % 256]), (piece,), now)
     assert joined is None or not (joined.absent or joined.recovered)
     return joined.sealed if joined is not None else None
 
@@ -189,9 +189,9 @@ def test_parity_stands_in_for_lost_slices() -> None:
     frame, segments = protected(5, 3)
     reassembler = Reassembler(ByteBudget())
     shape = Shape(7, 5, 3)
-    assert reassembler.add(shape, (0, 3), (segments[0], segments[3]), 0.0) is None
-    assert reassembler.add(shape, (5, 7), (segments[5], segments[7]), 0.0) is None
-    joined = reassembler.add(shape, (4,), (segments[4],), 0.0)
+    assert reassembler.add(shape, bytes([0, 3]), (segments[0], segments[3]), 0.0) is None
+    assert reassembler.add(shape, bytes([5, 7]), (segments[5], segments[7]), 0.0) is None
+    joined = reassembler.add(shape, bytes([4]), (segments[4],), 0.0)
     assert joined == (frame, 3, True)
     assert reassembler.statistics().size == 0
 
@@ -199,7 +199,7 @@ def test_parity_stands_in_for_lost_slices() -> None:
 def test_a_run_with_all_slices_needs_no_parity() -> None:
     frame, segments = protected(3, 2)
     reassembler = Reassembler(ByteBudget())
-    joined = reassembler.add(Shape(1, 3, 2), range(4), segments[:4], 0.0)
+    joined = reassembler.add(Shape(1, 3, 2), bytes(range(4)), segments[:4], 0.0)
     assert joined == (frame, 1, False)
 
 
@@ -207,7 +207,7 @@ def test_any_segment_is_enough_of_a_frame_of_one() -> None:
     frame, segments = protected(1, 2)
     assert segments == [frame] * 3
     reassembler = Reassembler(ByteBudget(0))
-    assert reassembler.add(Shape(1, 1, 2), (2,), (segments[2],), 0.0) == (frame, 2, True)
+    assert reassembler.add(Shape(1, 1, 2), bytes([2]), (segments[2],), 0.0) == (frame, 2, True)
 
 
 @pytest.mark.parametrize(
@@ -220,13 +220,13 @@ def test_any_segment_is_enough_of_a_frame_of_one() -> None:
 )
 def test_parity_that_cannot_be_is_dropped(shape: Shape, reason: str) -> None:
     reassembler = Reassembler(ByteBudget())
-    assert reassembler.add(shape, (shape.slices,), (bytes(53),), 0.0) is None
+    assert reassembler.add(shape, bytes([shape.slices]), (bytes(53),), 0.0) is None
     assert dropped(reassembler) == {reason: 1}
 
 
 def test_segments_that_tell_of_different_frames_do_not_mix() -> None:
     _, segments = protected(2, 2)
     reassembler = Reassembler(ByteBudget())
-    reassembler.add(Shape(1, 2, 2), (0,), segments[:1], 0.0)
-    assert reassembler.add(Shape(1, 2, 1), (1,), segments[1:2], 0.0) is None
+    reassembler.add(Shape(1, 2, 2), bytes([0]), segments[:1], 0.0)
+    assert reassembler.add(Shape(1, 2, 1), bytes([1]), segments[1:2], 0.0) is None
     assert dropped(reassembler) == {"mismatch": 1}

@@ -68,7 +68,7 @@ def test_they_end_by_themselves_and_free_what_they_hold() -> None:
     old = member(owner, 1, 0.0)
     held.add(old, 0.0)
     held.add(member(owner, 2, 5.0), 5.0)
-    old.session.reassembler.add(Shape(1, 2), (0,), (bytes(100),), 1.0)
+    old.session.reassembler.add(Shape(1, 2), bytes([0]), (bytes(100),), 1.0)
     assert owner.budget.used == 100
     held.expire(UNPROVEN_FOR + 1)
     assert sorted(owner.sessions) == [2]
@@ -82,7 +82,7 @@ def test_what_they_dropped_stays_counted() -> None:
     held = UnprovenSessions(owner)
     one = member(owner, 1)
     held.add(one, 0.0)
-    one.session.reassembler.add(Shape(1, 2), (0,), (b"",), 0.0)
+    one.session.reassembler.add(Shape(1, 2), bytes([0]), (b"",), 0.0)
     held.expire(UNPROVEN_FOR + 1)
     assert owner.drops["reassembly-malformed"] == 1
 

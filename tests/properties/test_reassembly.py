@@ -14,7 +14,7 @@ def add(
     reassembler: Reassembler, counter: int, index: int, count: int, piece: bytes, now: float
 ) -> bytes | None:
     """One segment of a frame without parity."""
-    joined = reassembler.add(Shape(counter, count), (index,), (piece,), now)
+    joined = reassembler.add(Shape(counter, count), bytes([index % 256]), (piece,), now)
     assert joined is None or not (joined.absent or joined.recovered)
     return joined.sealed if joined is not None else None
 
