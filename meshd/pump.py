@@ -24,7 +24,7 @@ from meshd.receiver import Receiver
 TUN_TURN = 8
 """Frames made of the TUN's packets in one turn, each up to 64 KB."""
 UDP_TURN = 8
-"""Receives from a socket in one turn, each up to 64 KB."""
+"""Batches from a socket in one turn, each up to 64 KB."""
 
 
 class Pump:
@@ -95,8 +95,10 @@ class Pump:
     def _on_udp(self, sock: socket.socket) -> None:
         node, write = self._node, self._tun.write
         now = self._loop.time()
-        written = False
-        for _ in range(UDP_TURN):
+        written, turn = False, 0
+        self._receiver.begin()
+        while turn < UDP_TURN or self._receiver.pending:
+            turn += 1
             packets = self._receive(sock, now)
             if packets is None:
                 break

@@ -50,13 +50,21 @@ class Receiver:
         self._next: Received | None = None
         """What was read behind a batch and does not belong to it."""
 
+    def begin(self) -> None:
+        """A new turn: something may wait again."""
+        self._drained = False
+
+    @property
+    def pending(self) -> bool:
+        """Whether a batch was read that no socket tells of any more."""
+        return self._next is not None
+
     def receive(self, sock: socket.socket) -> Received | None:
-        """The next batch; None: nothing waits."""
+        """The next batch; None: nothing waits, or nothing did when the turn's last was read."""
         following, self._next = self._next, None
         if following is not None:
             return following
         if self._drained:
-            self._drained = False
             return None
         if self._apart:
             return self._receive_apart(sock)

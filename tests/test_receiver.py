@@ -29,6 +29,7 @@ class Reading:
     def batches(self) -> list[tuple[bytes, int, Endpoint]]:
         """All that waits: data, segment and source of each batch."""
         found = []
+        self.receiver.begin()
         while (received := self.receiver.receive(self.udp.sockets[0])) is not None:
             assert received.size == len(received.data)
             found.append((bytes(received.data), received.segment, received.source))
@@ -86,6 +87,20 @@ def test_a_batch_is_bounded(reading: Reading) -> None:
     assert sum(sizes) == TOGETHER + 1 + 60 * 1400
 
 
+def test_what_was_read_behind_a_batch_is_not_left_behind(reading: Reading) -> None:
+    reading.arrive(b"a" * 100)
+    reading.arrive(b"b" * 200)
+    first = reading.receiver.receive(reading.udp.sockets[0])
+    assert first is not None
+    assert first.size == 100
+    assert reading.receiver.pending
+    reading.receiver.begin()
+    second = reading.receiver.receive(reading.udp.sockets[0])
+    assert second is not None
+    assert bytes(second.data) == b"b" * 200
+    assert not reading.receiver.pending
+
+
 def test_an_empty_datagram_is_a_batch_of_its_own(reading: Reading) -> None:
     for data in (b"", b"x", b""):
         reading.arrive(data)
@@ -104,6 +119,7 @@ def test_bulk_is_taken_apart_and_joins_to_what_came() -> None:
         for _ in range(3):
             other.sendto(data, ("127.0.0.1", sockets.port))
             received: list[Received] = []
+            receiver.begin()
             while (batch := receiver.receive(sockets.sockets[0])) is not None:
                 received.append(batch)
                 apart.append(not batch.data)

@@ -21,7 +21,7 @@ from meshd.node.paths import Path
 from meshd.node.peer import Key, Peer
 from meshd.node.session import Session
 from meshd.node.state import NodeState, OverlayTable
-from meshd.node.wire import ENTRY, ENTRY_SIZE, MAX_PACKET, OFFLOAD, PACKET, TAG_SIZE, Frame
+from meshd.node.wire import ENTRY, ENTRY_SIZE, MAX_PACKET, OFFLOAD, PACKET, TAG_SIZE, Cutter, Frame
 
 FRAME_FULL = 48_000
 """Plaintext bytes at which a frame leaves without waiting for more."""
@@ -48,6 +48,7 @@ class Outbound:
         self._plain = bytearray(4 * MAX_PACKET)
         self._view = memoryview(self._plain)
         self._sealed = memoryview(bytearray(FRAME_FULL + 2 * MAX_PACKET))
+        self._cutter = Cutter(self._sealed)
         self._skip = VNET if state.config.vnet_header else 0
         self._type = (OFFLOAD if state.config.vnet_header else PACKET) << 24
         self._first = 0
@@ -219,7 +220,9 @@ class Outbound:
             return None
         if path.parity is None:
             plain = self._view[first:size]
-            frame = session.seal(plain, self._sealed, path.chunk, path.prefix, path.endpoint)
+            frame = session.seal(
+                plain, self._sealed, path.chunk, path.prefix, path.endpoint, self._cutter
+            )
         else:
             plain = self._view[first:]
             frame = session.seal_protected(plain, size - first, self._sealed, path, path.parity)

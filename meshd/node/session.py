@@ -28,6 +28,7 @@ from meshd.node.wire import (
     PADDING,
     TAG_SIZE,
     Buffer,
+    Cutter,
     Endpoint,
     Frame,
     cut,
@@ -147,13 +148,18 @@ class Session:
         chunk: int,
         prefix: bytes,
         endpoint: Endpoint,
+        cutter: Cutter | None = None,
     ) -> Frame:
         """Seal one frame into `out` (16 bytes longer than `plain`) and cut it into segments of
-        `chunk` bytes each, every one with `prefix` before its header."""
+        `chunk` bytes each, every one with `prefix` before its header; `cutter` is that of `out`,
+        if there is one."""
         total = len(plain) + TAG_SIZE
         count = -(-total // chunk)
         header = self._encrypt(plain, count, 0, out)
-        parts = cut(out[:total], header, chunk, prefix)
+        if cutter is not None:
+            parts = cutter.cut(total, header, chunk, prefix)
+        else:
+            parts = cut(out[:total], header, chunk, prefix)
         overhead = len(prefix) + HEADER_SIZE
         return Frame(parts, chunk + overhead, count, endpoint, total + count * overhead)
 

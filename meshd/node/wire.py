@@ -124,6 +124,45 @@ def cut(
     return parts
 
 
+class Cutter:
+    """Cuts frames that are sealed in one and the same buffer, without a copy: the views of its
+    slices, and of the headers, are made once. What `cut` returns is good until it is called again.
+    """
+
+    __slots__ = ("_heads", "_sealed", "_views")
+
+    def __init__(self, sealed: memoryview) -> None:
+        self._sealed = sealed
+        self._heads = memoryview(bytearray(MAX_SEGMENTS * (RELAY_SIZE + HEADER_SIZE)))
+        self._views: dict[tuple[int, int], list[memoryview]] = {}
+
+    def cut(self, size: int, header: bytes, chunk: int, prefix: bytes) -> list[Buffer]:
+        """As the function `cut`, of the first `size` bytes."""
+        count = header[2]
+        rest = header[2:]
+        heads = rest.join(_heads(prefix, count)) + rest
+        self._heads[: len(heads)] = heads
+        step = len(prefix) + HEADER_SIZE
+        views = self._views.get((chunk, step)) or self._make(chunk, step)
+        parts: list[Buffer] = [*views[: 2 * count - 1]]
+        parts.append(self._sealed[(count - 1) * chunk : size])
+        return parts
+
+    def _make(self, chunk: int, step: int) -> list[memoryview]:
+        views = []
+        for index in range(MAX_SEGMENTS):
+            views.append(self._heads[index * step : (index + 1) * step])
+            views.append(self._sealed[index * chunk : (index + 1) * chunk])
+        if len(self._views) >= _VIEWS_MAX:
+            self._views.clear()
+        self._views[chunk, step] = views
+        return views
+
+
+_VIEWS_MAX = 16
+"""Sizes of slices that a `Cutter` knows the views of: paths have few widths."""
+
+
 @lru_cache(maxsize=256)
 def _heads(prefix: bytes, count: int) -> tuple[bytes, ...]:
     """What differs between the headers of one frame: the index, with what stands before it."""

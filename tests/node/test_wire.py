@@ -15,6 +15,7 @@ from meshd.node.wire import (
     RELAY_SIZE,
     RELAYED,
     Buffer,
+    Cutter,
     Endpoint,
     cut,
     entry,
@@ -74,6 +75,16 @@ def test_parity_slices_follow_with_the_next_indexes() -> None:
         for index, piece in enumerate([b"aa", b"bb", b"p0", b"p1", b"p2"])
     ]
     assert len(cut(memoryview(b"aa"), header(1, 5, 9, 1), 2, b"", [b"p0"])) == 4
+
+
+@pytest.mark.parametrize("prefix", [b"", RELAY_PREFIX.pack(RELAYED, 7)])
+def test_a_cutter_cuts_the_same_again_and_again(prefix: bytes) -> None:
+    sealed = memoryview(bytearray(range(250)))
+    cutter = Cutter(sealed)
+    for size, chunk in [(250, 30), (1, 30), (30, 30), (31, 30), (250, 2), (249, 100), (250, 30)]:
+        first = header(-(-size // chunk), 5, size)
+        mine = together(cutter.cut(size, first, chunk, prefix))
+        assert mine == together(cut(sealed[:size], first, chunk, prefix))
 
 
 def test_one_frame_leaves_nothing_behind_for_the_next() -> None:
