@@ -20,7 +20,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache, reduce
 from operator import xor
 from types import ModuleType
-from typing import Final
+from typing import Any, Final
 
 from meshd.node.wire import Buffer
 
@@ -128,7 +128,7 @@ def _sums_of_arrays(np: ModuleType, data: Buffer, count: int, rows: Iterable[int
     symbol = size // SYMBOLS
     turn = PRIME * symbol
     slices = np.frombuffer(data, np.uint8).reshape(count, size)
-    twice = np.zeros((count, 2 * turn), np.uint8)
+    twice = _scratch(count, turn)
     twice[:, :size] = twice[:, turn : turn + size] = slices
     add_up = np.bitwise_xor.reduce
     sums = []
@@ -144,6 +144,13 @@ def _sums_of_arrays(np: ModuleType, data: Buffer, count: int, rows: Iterable[int
             first += run
         sums.append((total[:size].reshape(SYMBOLS, symbol) ^ total[size:]).tobytes())
     return sums
+
+
+@lru_cache(maxsize=16)
+def _scratch(count: int, turn: int) -> Any:
+    """A buffer to use again: what is never written to in it stays zero."""
+    assert _numpy is not None
+    return _numpy.zeros((count, 2 * turn), _numpy.uint8)
 
 
 def _wrapped(number: int, turn: int) -> int:
