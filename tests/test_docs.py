@@ -423,7 +423,7 @@ def reasons() -> set[str]:
 def _reasons_of(node: ast.AST) -> list[str]:
     if isinstance(node, ast.Subscript) and ast.unparse(node.value).endswith(("drops", "_dropped")):
         return strings(node.slice)
-    if isinstance(node, ast.FunctionDef) and node.name == "_refusal":
+    if isinstance(node, ast.FunctionDef) and node.name in ("refusal", "_refusal"):
         returned = [part.value for part in ast.walk(node) if isinstance(part, ast.Return)]
         return [word for value in returned if value is not None for word in strings(value)]
     if not isinstance(node, ast.Call):

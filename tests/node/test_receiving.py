@@ -45,7 +45,10 @@ def to(sender: Host, receiver: Host, size: int, fill: int = 0) -> bytes:
 
 
 def full(sender: Host, receiver: Host, fill: int) -> tuple[bytes, bytes]:
-    """A packet, and the datagram of `SIZE` bytes that carries it."""
+    """A packet, and the datagram of `SIZE` bytes that carries it, without parity."""
+    path = sender.peer(receiver).path
+    assert path is not None
+    path.parity = None
     data = to(sender, receiver, SIZE - 16 - 16 - 4, fill)
     [datagram] = frames(sender, data)
     assert len(datagram) == SIZE

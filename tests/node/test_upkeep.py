@@ -221,12 +221,23 @@ def test_probes_that_measure_loss_have_a_budget_of_their_own(
         probe(dialogue, peer, due, now)
 
     monkeypatch.setattr(Dialogue, "probe", counted)
-    monkeypatch.setattr("meshd.node.upkeep.MEASURE_RATE", rate)
     mesh = Mesh()
     alpha, beta = mesh.pair()
-    for _ in range(50):
-        alpha.send(beta, b"on and on")
-        mesh.run(0.1)
+
+    def send(seconds: float) -> None:
+        for _ in range(round(seconds * 10)):
+            alpha.send(beta, b"on and on")
+            mesh.run(0.1)
+
+    send(6)
+    path = alpha.peer(beta).path
+    assert path is not None
+    assert not path.control.lossy(
+        mesh.world.now
+    )  # a far path of which nothing is known is probed often
+    measured.clear()
+    monkeypatch.setattr("meshd.node.upkeep.MEASURE_RATE", rate)
+    send(5)
     assert most // 2 < len(measured) <= most
 
 
