@@ -72,6 +72,8 @@ class Performance:
 
     max_peers: int = 1024
     """Most sessions at once."""
+    realtime: bool = True
+    """Whether packets are forwarded before other programs run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,6 +297,7 @@ _PARSERS: dict[str, Callable[[object], object]] = {
     "security.use_tls": values.boolean,
     "security.stealth_mode": values.boolean,
     "performance.max_peers": values.integer(1, 65535),
+    "performance.realtime": values.boolean,
     "logging.level": values.choice("debug", "info", "warning", "error"),
     "logging.format": values.choice("human", "json"),
     "logging.file": values.path,

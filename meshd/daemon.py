@@ -24,6 +24,7 @@ from meshd.config import Config
 from meshd.host import log
 from meshd.host.addresses import local_addresses
 from meshd.host.listeners import UnixListener, open_tcp
+from meshd.host.priority import run_first
 from meshd.host.storage import Storage
 from meshd.host.tun import Tun
 from meshd.host.udp import UdpSockets
@@ -52,9 +53,11 @@ _log = logging.getLogger("meshd")
 
 
 def run(config: Config, storage: Storage, socket_path: Path) -> int:
-    """Run a node until it is told to stop; the process's exit code. Raises LocalError."""
+    """Run a node until it is told to stop; the exit code. Raises LocalError."""
     storage.lock()
     identity = storage.load_identity(time.time())
+    if config.performance.realtime:
+        run_first()
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(Daemon(config, storage, identity, socket_path).serve())
     return 0
@@ -259,8 +262,7 @@ class Daemon:
         tun = self._tun.missing
         if not self._config.offload.tun:
             tun = ["the TUN device's offloads are not used, as offload.tun = false says"]
-        told = self._node.state.notices.values()
-        return [*self._notices, *told, *tun, *self._udp.missing]
+        return [*self._notices, *self._node.state.notices.values(), *tun, *self._udp.missing]
 
     def _fail(self, error: LocalError) -> None:
         """Nothing can go on without it: stop, and let the person know why."""

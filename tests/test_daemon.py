@@ -20,7 +20,7 @@ import pytest
 from gossip import GossipConfig
 from meshd import enrol
 from meshd.commands.client import DaemonClient
-from meshd.config import Api, Config, Logging, Tun
+from meshd.config import Api, Config, Logging, Performance, Tun
 from meshd.daemon import Daemon, run, within
 from meshd.host.storage import Storage
 from meshd.host.udp import UdpSockets
@@ -485,9 +485,14 @@ def test_run_holds_the_state_and_loads_the_identity(
         served.append(daemon._identity.name)
 
     monkeypatch.setattr(Daemon, "serve", serve)
+    monkeypatch.setattr("meshd.daemon.run_first", lambda: served.append("first"))
     storage = alpha.storage
     assert run(CONFIG, storage, alpha.socket) == 0
-    assert served == ["alpha"]
+    assert served == ["first", "alpha"]
+    behind = replace(CONFIG, performance=Performance(realtime=False))
+    storage.unlock()
+    assert run(behind, storage, alpha.socket) == 0
+    assert served == ["first", "alpha", "alpha"]
     with pytest.raises(LocalError, match="another meshd"):
         run(CONFIG, alpha.storage, alpha.socket)
     storage.unlock()
