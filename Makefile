@@ -49,6 +49,7 @@ bench: ready-bench ## beside other VPNs, a C forwarder and serf, in one run (roo
 
 fuzz: ready-test ## a million bad inputs, and the property tests with far more examples
 	$(BIN)/python -m tests.fuzz
+	$(BIN)/python -m tests.fuzz.segments
 	$(BIN)/pytest -q tests/properties --hypothesis-profile=fuzz
 
 format: ready-test ## rewrite the code in the house style

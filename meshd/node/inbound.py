@@ -257,12 +257,14 @@ class Inbound:
             size = session.open(shape, sealed, out)
         except RemoteError as error:
             self._state.drops[error.reason] += 1
+            if joined is not None:
+                session.reassembler.forged(shape, joined, now)
             return 0
         if joined is None:
             session.reception.frame(shape.counter, shape.slices + shape.parities, shape.parities)
         else:
             segments = shape.slices + shape.parities
-            session.reception.frame(shape.counter, segments, joined.absent, joined.recovered)
+            session.reception.frame(shape.counter, segments, joined.absent, joined.solved > 0)
         arrivals = len(self.arrivals)
         self._entries(session, out[:size], receipt)
         moved = via is None and source != session.endpoint

@@ -90,9 +90,11 @@ def recover(
     found = {}
     for place, terms in zip(missing, solution, strict=True):
         total = 0
-        for syndrome, powers in zip(syndromes, terms, strict=True):
-            for power in powers:
-                total ^= syndrome << power * step
+        for which in terms:  # Horner's scheme, so that each power costs one shift
+            part = 0
+            for at in which:
+                part ^= syndromes[at]
+            total = total << step ^ part
         found[place] = _reduced(_wrapped(total, PRIME * step), step)
     return found
 
@@ -170,11 +172,12 @@ def _ones(step: int) -> int:
     return sum(1 << place * step for place in range(PRIME))
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=512)  # those of many lost slices have 40 KB each
 def _solution(
     missing: tuple[int, ...], rows: tuple[int, ...]
 ) -> tuple[tuple[tuple[int, ...], ...], ...] | None:
-    """How each missing slice is made of the rows' syndromes: the powers of x to multiply each by.
+    """How each missing slice is made of the rows' syndromes: from the highest power of x to the
+    lowest, which of them are multiplied by it.
 
     The inverse of the matrix x^(place row), by Gauss and Jordan; None when there is none.
     """
@@ -190,22 +193,34 @@ def _solution(
             return None
         matrix[column], matrix[pivot] = matrix[pivot], matrix[column]
         factor = _inverse(matrix[column][column])
-        # What stands before the column is done with.
-        above = [_product(factor, value) for value in matrix[column][column:]]
-        matrix[column][column:] = above
-        for at, row in enumerate(matrix):
+        # What stands before the column is done with, and much of the rest is 0.
+        above = [
+            (at, _product(factor, value))
+            for at, value in enumerate(matrix[column])
+            if at >= column and value
+        ]
+        for at, value in above:
+            matrix[column][at] = value
+        for row in matrix:
             factor = row[column]
-            if at != column and factor:
-                rest = zip(row[column:], above, strict=True)
-                row[column:] = [value ^ _product(factor, each) for value, each in rest]
-    return tuple(tuple(_powers(value) for value in row[count:]) for row in matrix)
+            if factor and row is not matrix[column]:
+                for at, value in above:
+                    row[at] ^= _product(factor, value)
+    return tuple(_by_power(row[count:]) for row in matrix)
 
 
-def _powers(value: int) -> tuple[int, ...]:
-    """The powers of x in a coefficient or, if they are fewer, in its sum with M(x), its equal."""
-    if value.bit_count() > PRIME // 2:
-        value ^= _WHOLE
-    return tuple(power for power in range(PRIME) if value >> power * _SPREAD & 1)
+def _by_power(coefficients: Sequence[int]) -> tuple[tuple[int, ...], ...]:
+    """Which of the coefficients have a power of x, from the highest one to the lowest; a
+    coefficient may be its sum with M(x), its equal, if that has fewer."""
+    found: list[list[int]] = [[] for _ in range(PRIME)]
+    for at, value in enumerate(coefficients):
+        if value.bit_count() > PRIME // 2:
+            value ^= _WHOLE
+        # A term has 6 bits, two octal digits, of which the second is 0 or 1.
+        for place, digit in enumerate(f"{value:0{2 * PRIME}o}"[1::2]):
+            if digit == "1":
+                found[place].append(at)
+    return tuple(map(tuple, found))
 
 
 def _product(left: int, right: int) -> int:

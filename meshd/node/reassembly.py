@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from meshd.node import parity
-from meshd.node.wire import MAX_SEGMENTS
+from meshd.node.wire import MAX_PACKET, MAX_SEGMENTS
 
 MAX_FRAMES: Final = 64
 """Partial frames of one session."""
@@ -23,8 +23,24 @@ MAX_AGE: Final = 2.0
 NODE_BYTES: Final = 16 << 20
 """Bytes of all sessions' partial frames together."""
 
-REASONS: Final = ("malformed", "mismatch", "oversized", "budget", "evicted", "expired")
-"""Why something was dropped: a slice for the first four, a partial frame for the last two."""
+MAX_LOST: Final = 12
+"""Slices that parity is to bring back at most: solving for more of them holds up everything else
+for longer than 5 ms, and of a frame's 16 lost segments some are parity."""
+MAX_VAIN: Final = 100.0
+"""Slices per second, and at once, that parity may bring back in vain, for frames that turn out to
+be forged: what a liar on the path can make us compute."""
+
+REASONS: Final = (
+    "malformed",
+    "mismatch",
+    "oversized",
+    "budget",
+    "doubted",
+    "evicted",
+    "expired",
+)
+"""Why something was dropped: a slice for the first four, a partial frame for the last two; parity
+that was not tried, since too much of the session's was forged lately, for the one between."""
 
 
 class ByteBudget:
@@ -85,8 +101,8 @@ class Joined(NamedTuple):
     sealed: bytes
     absent: int
     """Its segments that have not come, parity included."""
-    recovered: bool
-    """Whether parity made it whole."""
+    solved: int
+    """Slices that parity brought back."""
 
 
 class _Partial:
@@ -130,7 +146,9 @@ class _Partial:
             agrees = size == self.size
         if not agrees:
             return "mismatch"
-        return "oversized" if size * (count + parities) > MAX_BYTES and count > 1 else None
+        if parities:
+            return "oversized" if size * count > MAX_PACKET else None
+        return "oversized" if size * count > MAX_BYTES and count > 1 else None
 
     def put(self, indexes: bytes, pieces: Sequence[bytes]) -> int:
         """Keep segments that fit; how many were new."""
@@ -149,25 +167,22 @@ class _Partial:
             self.held += len(piece)
         if indexes[-1] == count - 1 and not self.shape.parities:
             self.last_size = len(pieces[-1])
-            if len(pieces) == 1:
+            if indexes.count(count - 1) == len(indexes):
                 return new
         self.size = len(pieces[0])
         return new
 
     def join(self) -> Joined | None:
-        """The frame, once enough of it is here."""
-        if self.missing > len(self.parities):
-            return None
+        """The frame, when enough of it is here; None when that will not do."""
         absent = self.missing + self.shape.parities - len(self.parities)
-        recovered = self.missing > 0
-        if recovered:
+        if self.missing:
             found = parity.recover(self.pieces, self.parities)
             if found is None:
                 return None
             for index, piece in found.items():
                 self.pieces[index] = piece
         sealed = b"".join([piece for piece in self.pieces if piece is not None])
-        return Joined(sealed, absent, recovered)
+        return Joined(sealed, absent, self.missing)
 
 
 class Reassembler:
@@ -177,7 +192,16 @@ class Reassembler:
     window before `add`.
     """
 
-    __slots__ = ("_budget", "_dropped", "_duplicates", "_joined", "_partials", "_size")
+    __slots__ = (
+        "_budget",
+        "_dropped",
+        "_duplicates",
+        "_joined",
+        "_partials",
+        "_size",
+        "_vain",
+        "_vain_at",
+    )
 
     def __init__(self, budget: ByteBudget) -> None:
         self._budget = budget
@@ -187,6 +211,9 @@ class Reassembler:
         self._joined = 0
         self._duplicates = 0
         self._dropped = dict.fromkeys(REASONS, 0)
+        self._vain = 0.0
+        """Slices that were brought back in vain, as of `_vain_at`, less what time forgave."""
+        self._vain_at = 0.0
 
     def add(
         self, shape: Shape, indexes: bytes, pieces: Sequence[bytes], now: float
@@ -221,12 +248,35 @@ class Reassembler:
             self._budget.release(unused)
         else:
             self._duplicates += len(pieces) - partial.put(indexes, pieces)
-        joined = partial.join() if partial.missing <= len(partial.parities) else None
+        if partial.missing > len(partial.parities):
+            return None
+        if partial.missing and not self._may_solve(partial, now):
+            return None
+        joined = partial.join()
         if joined is not None:
             self._joined += 1
             if shape.counter in self._partials:
                 self._forget(shape.counter)
         return joined
+
+    def forged(self, shape: Shape, joined: Joined, now: float) -> None:
+        """A frame that was joined did not authenticate: what parity did for it was in vain."""
+        if shape.slices > 1 and joined.solved:
+            self._vain = self._still_vain(now) + joined.solved
+            self._vain_at = now
+
+    def _still_vain(self, now: float) -> float:
+        return max(0.0, self._vain - MAX_VAIN * (now - self._vain_at))
+
+    def _may_solve(self, partial: _Partial, now: float) -> bool:
+        """Whether parity is to bring back what is missing, now; more slices may still come. A frame
+        of one slice costs nothing worth counting."""
+        if partial.missing > MAX_LOST:
+            return False
+        if partial.shape.slices == 1 or self._still_vain(now) + partial.missing <= MAX_VAIN:
+            return True
+        self._dropped["doubted"] += 1
+        return False
 
     def expire(self, now: float) -> None:
         """Drop the partial frames older than `MAX_AGE`."""

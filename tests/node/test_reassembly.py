@@ -9,11 +9,14 @@ from meshd.node.reassembly import (
     MAX_AGE,
     MAX_BYTES,
     MAX_FRAMES,
+    MAX_LOST,
+    MAX_VAIN,
     REASONS,
     ByteBudget,
     Reassembler,
     Shape,
 )
+from meshd.node.wire import MAX_PACKET
 
 
 def add(
@@ -21,7 +24,7 @@ def add(
 ) -> bytes | None:
     """One segment of a frame without parity."""
     joined = reassembler.add(Shape(counter, count), bytes([index % 256]), (piece,), now)
-    assert joined is None or not (joined.absent or joined.recovered)
+    assert joined is None or not (joined.absent or joined.solved)
     return joined.sealed if joined is not None else None
 
 
@@ -192,7 +195,7 @@ def test_parity_stands_in_for_lost_slices() -> None:
     assert reassembler.add(shape, bytes([0, 3]), (segments[0], segments[3]), 0.0) is None
     assert reassembler.add(shape, bytes([5, 7]), (segments[5], segments[7]), 0.0) is None
     joined = reassembler.add(shape, bytes([4]), (segments[4],), 0.0)
-    assert joined == (frame, 3, True)
+    assert joined == (frame, 3, 2)
     assert reassembler.statistics().size == 0
 
 
@@ -200,14 +203,14 @@ def test_a_run_with_all_slices_needs_no_parity() -> None:
     frame, segments = protected(3, 2)
     reassembler = Reassembler(ByteBudget())
     joined = reassembler.add(Shape(1, 3, 2), bytes(range(4)), segments[:4], 0.0)
-    assert joined == (frame, 1, False)
+    assert joined == (frame, 1, 0)
 
 
 def test_any_segment_is_enough_of_a_frame_of_one() -> None:
     frame, segments = protected(1, 2)
     assert segments == [frame] * 3
     reassembler = Reassembler(ByteBudget(0))
-    assert reassembler.add(Shape(1, 1, 2), bytes([2]), (segments[2],), 0.0) == (frame, 2, True)
+    assert reassembler.add(Shape(1, 1, 2), bytes([2]), (segments[2],), 0.0) == (frame, 2, 1)
 
 
 @pytest.mark.parametrize(
@@ -222,6 +225,53 @@ def test_parity_that_cannot_be_is_dropped(shape: Shape, reason: str) -> None:
     reassembler = Reassembler(ByteBudget())
     assert reassembler.add(shape, bytes([shape.slices]), (bytes(53),), 0.0) is None
     assert dropped(reassembler) == {reason: 1}
+
+
+def test_the_last_slice_twice_says_nothing_of_the_size_of_the_others() -> None:
+    reassembler = Reassembler(ByteBudget())
+    assert reassembler.add(Shape(1, 2), bytes([1, 1]), (b"!", b"!"), 0.0) is None
+    assert reassembler.add(Shape(1, 2), bytes([0]), (b"hello",), 0.0) == (b"hello!", 0, 0)
+    assert dropped(reassembler) == {}
+
+
+def test_parity_for_more_than_a_packet_is_not_computed() -> None:
+    reassembler = Reassembler(ByteBudget())
+    size = MAX_PACKET // 2 // 52 * 52
+    assert reassembler.add(Shape(1, 3, 1), bytes([0]), (bytes(size),), 0.0) is None
+    assert dropped(reassembler) == {"oversized": 1}
+    assert reassembler.add(Shape(1, 2, 1), bytes([0]), (bytes(size),), 0.0) is None
+    assert dropped(reassembler) == {"oversized": 1}
+
+
+def test_parity_does_not_bring_back_more_slices_than_are_soon_solved() -> None:
+    frame, segments = protected(20, 16)
+    reassembler, shape = Reassembler(ByteBudget()), Shape(1, 20, 16)
+    few = MAX_LOST + 1
+    here = bytes([*range(few, 20), *range(20, 20 + few)])
+    assert reassembler.add(shape, here, [segments[index] for index in here], 0.0) is None
+    joined = reassembler.add(shape, bytes([0]), segments[:1], 0.0)
+    assert joined == (frame, 16 - few + MAX_LOST, MAX_LOST)
+
+
+def test_parity_that_lies_is_computed_so_many_times_a_second_and_no_more() -> None:
+    reassembler = Reassembler(ByteBudget())
+    _, segments = protected(20, 10)
+
+    def solve(counter: int, now: float, slices: int = 20) -> bool:
+        shape = Shape(counter, slices, 10)
+        here = bytes(range(10, 30)) if slices == 20 else bytes([1])
+        joined = reassembler.add(shape, here, [segments[index] for index in here], now)
+        if joined is not None:
+            reassembler.forged(shape, joined, now)
+        return joined is not None
+
+    for now in (0.0, 10.0):
+        vain = [solve(100 * int(now) + counter, now) for counter in range(40)]
+        assert sum(vain) == MAX_VAIN / 10
+        assert all(solve(5000 + counter, now, 1) for counter in range(100))  # these cost nothing
+    assert sum(solve(9000 + counter, 12.0 + counter / 100) for counter in range(200)) < 32
+    assert dropped(reassembler)["doubted"] > 200
+    assert reassembler.statistics().frames <= MAX_FRAMES
 
 
 def test_segments_that_tell_of_different_frames_do_not_mix() -> None:

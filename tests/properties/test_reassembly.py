@@ -15,7 +15,7 @@ def add(
 ) -> bytes | None:
     """One segment of a frame without parity."""
     joined = reassembler.add(Shape(counter, count), bytes([index % 256]), (piece,), now)
-    assert joined is None or not (joined.absent or joined.recovered)
+    assert joined is None or not (joined.absent or joined.solved)
     return joined.sealed if joined is not None else None
 
 
