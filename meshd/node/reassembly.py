@@ -235,6 +235,9 @@ class Reassembler:
             reason = partial.refusal(indexes[-1], len(pieces[-1]))
             if len(pieces) > 1 and reason is None:
                 reason = partial.refusal(max(indexes[:-1]), len(pieces[0]))
+                may_differ = indexes[-1] == shape.slices - 1 and not shape.parities
+                if len(pieces[-1]) != len(pieces[0]) and not may_differ:
+                    reason = "mismatch"
         if reason is not None:
             self._dropped[reason] += len(pieces)
             return None

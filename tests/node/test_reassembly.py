@@ -234,6 +234,15 @@ def test_the_last_slice_twice_says_nothing_of_the_size_of_the_others() -> None:
     assert dropped(reassembler) == {}
 
 
+@pytest.mark.parametrize(
+    ("shape", "last"), [(Shape(1, 3, 2), 4), (Shape(1, 3, 2), 2), (Shape(1, 3), 1)]
+)
+def test_segments_of_one_batch_are_of_one_size(shape: Shape, last: int) -> None:
+    reassembler = Reassembler(ByteBudget())
+    assert reassembler.add(shape, bytes([0, last]), (bytes(104), bytes(52)), 0.0) is None
+    assert dropped(reassembler) == {"mismatch": 2}
+
+
 def test_parity_for_more_than_a_packet_is_not_computed() -> None:
     reassembler = Reassembler(ByteBudget())
     size = MAX_PACKET // 2 // 52 * 52
