@@ -38,6 +38,8 @@ def answered(
         peer.meter.stray(session, -1)
     if mark is None or path is None or mark.way is not path:
         return False
+    if path.wide.answered(nonce, mark.at):
+        path.narrow(now)
     sender = next((kept for kept in peer.sessions() if kept is mark.session), None)
     if sender is None:
         return False

@@ -18,6 +18,7 @@ from enum import Enum
 from random import Random
 
 from gossip import NodeId
+from meshd.node.narrowing import WideProbes
 from meshd.node.parity import MAX_SLICES, SYMBOLS
 from meshd.node.redundancy import LossControl
 from meshd.node.wire import (
@@ -96,6 +97,8 @@ class Path:
     """Sizes still to try, the next one first."""
     width_tries: int = 0
     width_search_at: float = 0.0
+    wide: WideProbes = field(default_factory=WideProbes)
+    """Probes that measure its loss and have its full width."""
     control: LossControl = field(default_factory=LossControl)
     """What becomes of its loss: the two below, once the path is in use."""
     parity: tuple[int, ...] | None = None
@@ -153,6 +156,7 @@ class Path:
         self.segment = BASE_SEGMENT
         self.width_search_at = now + WIDTH_AGAIN
         self.widths = list(WIDTHS6 if ":" in self.endpoint[0] else WIDTHS4)
+        self.wide = WideProbes()
 
     def sample(self, rtt: float) -> None:
         """Take one round-trip time, seconds."""
@@ -225,6 +229,8 @@ class PathSet:
         """Whether packets flow, so that the path in use is measured."""
         self.measure_at = 0.0
         """When `measure` has something to do next, while `measuring`."""
+        self._wide = False
+        """Whether the last probe that measures had full width."""
 
     def __iter__(self) -> Iterator[Path]:
         return iter(list(self._paths.values()))
@@ -320,9 +326,11 @@ class PathSet:
         if path is None or not active or self.measure_at > now:
             return None
         often = max(LOSSY_INTERVAL, path.srtt or 0.0)
-        pause = often if path.control.lossy(now) else MEASURE_INTERVAL
-        self.measure_at = now + pause
-        return DueProbe(path, self._nonce(), 0, measures=True)
+        lossy = path.control.lossy(now)
+        self.measure_at = now + (often if lossy else MEASURE_INTERVAL)
+        # Perhaps it is the wide ones that are lost: every second probe tries.
+        self._wide = lossy and not self._wide and path.segment > BASE_SEGMENT
+        return DueProbe(path, self._nonce(), path.segment if self._wide else 0, measures=True)
 
     def hasten(self, now: float) -> bool:
         """Loss may have begun: whether to measure again sooner than was meant."""
@@ -338,6 +346,8 @@ class PathSet:
     def sent(self, probe: DueProbe, now: float) -> None:
         """A probe has left."""
         if probe.measures:
+            if probe.size:
+                probe.path.wide.sent(probe.nonce, now)
             return
         probe.path.waiting[probe.nonce] = (now, probe.size)
 

@@ -10,7 +10,7 @@ from meshd.node import control
 from meshd.node.metering import Mark, Tally
 from meshd.node.paths import Path
 from meshd.node.peer import Peer
-from meshd.node.wire import DATA, MAX_SEGMENTS
+from meshd.node.wire import BASE_SEGMENT, DATA, MAX_SEGMENTS
 from tests.node.test_dialogue import say
 from tests.node.virtual import PORT, Datagram, Filter, Host, Mesh
 
@@ -139,3 +139,33 @@ def test_answers_to_probes_that_were_never_sent_change_nothing() -> None:
     assert alpha.drops["tally"] == 0
     stream(mesh, alpha, beta, 2.0)
     assert path_of(alpha.peer(beta)).control.loss == 0.0
+
+
+def test_a_path_that_becomes_narrow_under_a_transfer_is_found_out_before_the_third_try() -> None:
+    mesh = Mesh()
+    alpha, beta = mesh.pair()
+    stream(mesh, alpha, beta, 4.0)
+    path = path_of(alpha.peer(beta))
+    assert path.segment == 1472
+    mesh.filters.append(lambda datagram: datagram.payload if len(datagram.payload) < 1272 else None)
+    stream(mesh, alpha, beta, 0.1)
+    before = len(beta.packets)
+    # TCP's pauses double: what is lost at first is sent again 0.2, 0.6 and 1.4 s later.
+    for pause in (0.2, 0.4, 0.8):
+        mesh.run(pause)
+        alpha.send(beta, bytes(6000))
+    mesh.run(0.1)
+    assert len(beta.packets) > before
+    assert (path.segment, path.valid) == (BASE_SEGMENT, True)
+    stream(mesh, alpha, beta, 1.0)
+    assert len(beta.packets) > before + 95
+
+
+def test_loss_that_takes_datagrams_of_any_size_leaves_the_width_alone() -> None:
+    mesh = Mesh()
+    alpha, beta = mesh.pair()
+    stream(mesh, alpha, beta, 4.0)
+    _, lost = losing(0.05)
+    mesh.filters.append(lost)
+    stream(mesh, alpha, beta, 10.0, 500)
+    assert path_of(alpha.peer(beta)).segment == 1472
