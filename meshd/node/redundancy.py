@@ -58,10 +58,12 @@ HOLD_FIRST, HOLD_MAX = 10.0, 300.0
 UNKNOWN_LOSS = 0.02
 """Loss that a far path is taken to have before anything is known of it: a stream that begins there
 would lose its speed with the first packet, and need ten seconds to find it again."""
-UNKNOWN_SEGMENTS, UNKNOWN_INTERVALS = 1000.0, 40
+UNKNOWN_SEGMENTS, UNKNOWN_INTERVALS = 1000, 40
 """Segments, or answered probes, until something is."""
 UNKNOWN_EVENTS = 6
 """Answered probes that told of loss, after which it can be told from congestion."""
+LOSSY_AGAIN = 600.0
+"""Seconds for which a path that lost something is taken to lose again whenever a stream begins."""
 _STEP = 1.125
 """Factor between two losses with a table of their own; bursts have the square."""
 
@@ -83,6 +85,27 @@ class Interval:
     """From one probe to the other."""
     late: int = 0
     """Frames that have not come yet, and are not counted as lost."""
+
+
+@dataclass(slots=True)
+class _Assumption:
+    """What was seen since a path was taken to lose something."""
+
+    sent: int = 0
+    intervals: int = 0
+    losses: int = 0
+    """Intervals with a loss."""
+
+    def add(self, interval: Interval) -> None:
+        self.sent += interval.sent
+        self.intervals += 1
+        self.losses += interval.lost > 0
+
+    @property
+    def holds(self) -> bool:
+        """Whether it is too early to know better."""
+        few = self.sent < UNKNOWN_SEGMENTS or 0 < self.losses < UNKNOWN_EVENTS
+        return few and self.intervals < UNKNOWN_INTERVALS
 
 
 @dataclass(slots=True)
@@ -168,8 +191,10 @@ class LossControl:
         self._queue = self._usual = 0.0
         self._delays = 0
         self._all, self._calm, self._queued, self._recent = (_Memory() for _ in range(4))
-        self._intervals: int | None = None
-        """Probes answered since the path was assumed to be lossy."""
+        self._assumed: _Assumption | None = None
+        self._busy = True
+        """Whether there was traffic between the last two probes."""
+        self._known_lossy_until = -inf
         self._lossy_until = -inf
         self._level: tuple[int, int] | None = None
         """The table in use, in steps of loss and bursts."""
@@ -195,10 +220,7 @@ class LossControl:
     @property
     def _unknown(self) -> bool:
         """Whether it is too early to tell a clean path from another."""
-        if self._intervals is None:
-            return False
-        few = self._all.sent < UNKNOWN_SEGMENTS or 0 < self._all.events < UNKNOWN_EVENTS
-        return few and self._intervals < UNKNOWN_INTERVALS
+        return self._assumed is not None and self._assumed.holds
 
     @property
     def share(self) -> float:
@@ -209,19 +231,23 @@ class LossControl:
 
     def lossy(self, now: float) -> bool:
         """Whether a loss was seen lately, so that it pays to measure often."""
-        return now < self._lossy_until or self._unknown
+        return now < self._lossy_until or (self._unknown and self._busy)
 
     def assume(self) -> None:
         """Nothing is known of a path that has just been proven: expect loss until something is."""
-        if self._intervals is None:
-            self._intervals = 0
-            self.parity = parity_table(UNKNOWN_LOSS, 1.0)
+        if self._assumed is None:
+            self._expect()
+
+    def _expect(self) -> None:
+        self._assumed = _Assumption()
+        self.parity = parity_table(UNKNOWN_LOSS, 1.0)
 
     def take(self, interval: Interval, now: float) -> None:
         """Take what one exchange told, and decide anew."""
         calm = self._is_calm(interval.rtt, now)
-        if self._intervals is not None:
-            self._intervals += 1
+        self._busy = interval.sent >= BUSY * interval.seconds
+        if self._assumed is not None and self._busy:
+            self._assumed.add(interval)
         if interval.lost > 0:
             self._lossy_until = now + LOSSY_FOR
         elif interval.late:
@@ -244,6 +270,9 @@ class LossControl:
                 self._trial.add(interval)
             self._judge(now)
         self._decide(interval.rtt, now)
+        rests = not self._busy and self.parity is None and self._trial_until is None
+        if rests and self._held_until < now < self._known_lossy_until:
+            self._expect()
 
     def _is_calm(self, rtt: float, now: float) -> bool:
         """Whether the queue was short through the whole interval."""
@@ -288,6 +317,7 @@ class LossControl:
             if self.parity is None:
                 self._base = self.loss
             self._protect(own)
+            self._known_lossy_until = now + LOSSY_AGAIN
             if self.loss > self._base + SUSPICION * self.share:
                 self._suspected = self.loss
                 self._trial_from = now + 2 * rtt + 0.05
