@@ -72,7 +72,7 @@ class Performance:
 
     max_peers: int = 1024
     """Most sessions at once."""
-    realtime: bool = True
+    realtime: bool = False
     """Whether packets are forwarded before other programs run."""
 
 

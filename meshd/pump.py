@@ -21,9 +21,9 @@ from meshd.node.outputs import ForwardBatch, Output, SendDatagram, SendFrame
 from meshd.node.wire import BASE_SEGMENT, Batch, Buffer, Endpoint, Frame
 from meshd.receiver import Receiver
 
-TUN_TURN = 3
+TUN_TURN = 8
 """Frames made of the TUN's packets in one turn, each up to 64 KB."""
-UDP_TURN = 3
+UDP_TURN = 8
 """Batches from a socket in one turn, each up to 64 KB."""
 
 

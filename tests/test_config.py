@@ -102,7 +102,7 @@ use_tls = false
 stealth_mode = false
 [performance]
 max_peers = 7
-realtime = false
+realtime = true
 [logging]
 level = "DEBUG"
 format = "json"

@@ -488,11 +488,11 @@ def test_run_holds_the_state_and_loads_the_identity(
     monkeypatch.setattr("meshd.daemon.run_first", lambda: served.append("first"))
     storage = alpha.storage
     assert run(CONFIG, storage, alpha.socket) == 0
-    assert served == ["first", "alpha"]
-    behind = replace(CONFIG, performance=Performance(realtime=False))
+    assert served == ["alpha"]
+    ahead = replace(CONFIG, performance=Performance(realtime=True))
     storage.unlock()
-    assert run(behind, storage, alpha.socket) == 0
-    assert served == ["first", "alpha", "alpha"]
+    assert run(ahead, storage, alpha.socket) == 0
+    assert served == ["alpha", "first", "alpha"]
     with pytest.raises(LocalError, match="another meshd"):
         run(CONFIG, alpha.storage, alpha.socket)
     storage.unlock()
