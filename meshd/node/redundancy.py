@@ -62,6 +62,8 @@ UNKNOWN_SEGMENTS, UNKNOWN_INTERVALS = 1000, 40
 """Segments, or answered probes, until something is."""
 UNKNOWN_EVENTS = 6
 """Answered probes that told of loss, after which it can be told from congestion."""
+RESTING = 400.0
+"""Segments per second below which no stream is under way."""
 LOSSY_AGAIN = 600.0
 """Seconds for which a path that lost something is taken to lose again whenever a stream begins."""
 _STEP = 1.125
@@ -270,8 +272,8 @@ class LossControl:
                 self._trial.add(interval)
             self._judge(now)
         self._decide(interval.rtt, now)
-        rests = not self._busy and self.parity is None and self._trial_until is None
-        if rests and self._held_until < now < self._known_lossy_until:
+        rests = interval.sent < RESTING * interval.seconds and self._trial_until is None
+        if rests and self.parity is None and self._held_until < now < self._known_lossy_until:
             self._expect()
 
     def _is_calm(self, rtt: float, now: float) -> bool:
