@@ -397,3 +397,29 @@ def test_what_is_said_before_there_is_a_session_is_kept_within_bounds() -> None:
     alpha.settle()
     mesh.until(lambda: alpha.ready(beta), 10)
     assert len(peer.waiting) == 0
+
+
+def test_gossip_that_comes_together_is_acted_on_one_by_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    alpha, beta = Mesh().pair()
+    acted: list[bytes] = []
+
+    def receive(self: GossipProtocol, payload: bytes, sender: NodeId, now: float) -> None:
+        acted.append(payload)
+
+    monkeypatch.setattr(GossipProtocol, "receive", receive)
+    now = alpha.mesh.world.now
+    sealed = [
+        seal(beta, alpha, encode_control(control.Gossip(b"%d" % number))) for number in range(3)
+    ]
+    for data in sealed:
+        alpha.node.receive(memoryview(bytearray(data)), len(data), beta.endpoints[0], now)
+    assert acted == [b"0"]
+    wakeup = alpha.node.next_wakeup()
+    assert wakeup is not None
+    assert wakeup.at <= now
+    alpha.node.handle_timer(now)
+    assert acted == [b"0", b"1"]
+    alpha.node.handle_timer(now)
+    assert acted == [b"0", b"1", b"2"]
