@@ -83,7 +83,8 @@ class Receiver:
             return None
         size, segment, source = received
         self._apart = size >= BULK
-        if segment == self.scatter.segment or size <= self.scatter.segment:
+        alone = segment >= size and size <= self.scatter.segment
+        if alone or segment == self.scatter.segment:
             return Received(self._view[:0], size, segment, source)
         data = self.scatter.linear(size)
         if self._apart:

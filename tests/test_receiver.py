@@ -132,3 +132,28 @@ def test_bulk_is_taken_apart_and_joins_to_what_came() -> None:
     finally:
         other.close()
         sockets.close()
+
+
+@pytest.mark.parametrize(
+    ("segment", "count", "apart"), [(400, 2, False), (SEGMENT, 1, True), (400, 1, True)]
+)
+def test_small_datagrams_joined_behind_bulk_are_not_taken_for_one(
+    segment: int, count: int, apart: bool
+) -> None:
+    sockets = UdpSockets.open(0, address="127.0.0.1")
+    receiver = Receiver(sockets, SEGMENT)
+    other = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        for size, data in ((SEGMENT, bytes(20 * SEGMENT)), (segment, bytes(count * segment))):
+            other.setsockopt(socket.IPPROTO_UDP, 103, size)  # UDP_SEGMENT
+            other.sendto(data, ("127.0.0.1", sockets.port))
+        receiver.begin()
+        bulk = receiver.receive(sockets.sockets[0])
+        assert bulk is not None
+        assert bulk.size == 20 * SEGMENT
+        few = receiver.receive(sockets.sockets[0])
+        assert few is not None
+        assert (few.size, few.segment, not few.data) == (count * segment, segment, apart)
+    finally:
+        other.close()
+        sockets.close()
