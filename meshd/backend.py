@@ -32,7 +32,7 @@ from meshd.node.invitation import invite
 from meshd.node.node import Node
 from meshd.node.outputs import Pong as PongOutput
 from meshd.node.outputs import RenewalEnded
-from meshd.node.paths import PathKind
+from meshd.node.path import PathKind
 from meshd.node.peer import Peer
 from meshd.node.wire import Endpoint, format_endpoint
 from meshd.pump import Pump
@@ -320,11 +320,10 @@ def _path(peer: Peer) -> PathStatus | None:
     path = peer.path
     if path is None:
         return None
-    direct = path.kind is PathKind.DIRECT
     via: NodeId | None = path.relay
     return {
         "kind": path.kind.value,
-        "endpoint": format_endpoint(path.endpoint) if direct else None,
+        "endpoint": format_endpoint(path.endpoint) if path.kind is not PathKind.RELAY else None,
         "via": None if via is None else via.hex(),
         "rtt_ms": None if path.srtt is None else round(path.srtt * 1e3, 3),
         "loss": round(path.loss, 4),

@@ -22,7 +22,6 @@ from gossip.records import decode as decode_record
 from meshd.backend import NodeBackend
 from meshd.config import Config
 from meshd.host import log
-from meshd.host.addresses import local_addresses
 from meshd.host.listeners import UnixListener, open_tcp
 from meshd.host.priority import run_first
 from meshd.host.storage import Storage
@@ -38,16 +37,12 @@ from meshd.node.outputs import Output
 from meshd.node.state import NodeConfig
 from meshd.node.wire import Endpoint
 from meshd.pump import Pump
+from meshd.surroundings import Surroundings
 
 RECORDS_DELAY = 1.0
 """Seconds that changed records may wait to be written, so that a burst is one write."""
 SAVE_AGAIN = 10.0
 """Seconds until a state directory that could not be written is tried again."""
-CLOCK_INTERVAL = 30.0
-"""Seconds between two looks at the wall clock and at the host's addresses."""
-RESOLVE_AGAIN = 60.0
-"""Seconds between two look-ups of the bootstrap names."""
-MAX_BOOTSTRAP = 8
 
 _log = logging.getLogger("meshd")
 
@@ -79,7 +74,6 @@ class Daemon:
         self._notices: list[str] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._saving: asyncio.TimerHandle | None = None
-        self._watching: asyncio.TimerHandle | None = None
 
     async def serve(self) -> None:
         """Open everything, run until told to stop, close everything. Raises LocalError."""
@@ -108,19 +102,20 @@ class Daemon:
             await self._configure_tun()
             self._node = self._make_node()
             self._pump = Pump(self._node, self._tun, self._udp, self._perform, self._fail)
+            self._surroundings = Surroundings(config, self._node, self._udp.port, self._pump.settle)
             self._backend = NodeBackend(
                 self._node,
                 self._pump,
                 self._storage,
                 self._all_notices,
                 self._stopping.set,
-                self._own_endpoints,
+                self._surroundings.own_endpoints,
             )
             self._pump.start()
             stack.callback(self._pump.stop)
             stack.callback(self._cancel)
-            self._watch()
-            self._start(self._resolve_bootstrap())
+            self._surroundings.start()
+            stack.callback(self._surroundings.close)
             self._signals()
             # What lives now lives on: the collector need not look at it again while packets flow.
             gc.collect()
@@ -198,20 +193,6 @@ class Daemon:
                 notices.append(f"this node offers routes but does not forward: sysctl {name}=1")
         return notices
 
-    async def _resolve_bootstrap(self) -> None:
-        """Look up where to begin, again and again while nobody is reached: names move."""
-        loop, state = asyncio.get_running_loop(), self._node.state
-        while self._config.bootstrap:
-            found: list[Endpoint] = []
-            alone = not any(peer.current is not None for peer in state.peers.values())
-            for host, port in self._config.bootstrap if alone else ():
-                with contextlib.suppress(OSError):
-                    results = await loop.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
-                    found += [(str(item[4][0]), int(item[4][1])) for item in results]
-            if found:
-                self._node.set_bootstrap(list(dict.fromkeys(found))[:MAX_BOOTSTRAP])
-            await asyncio.sleep(RESOLVE_AGAIN)
-
     async def _serve_api(self, listener: UnixListener, public: socket.socket | None) -> None:
         # Late and beside the loop: importing aiohttp costs half a second.
         await asyncio.to_thread(importlib.import_module, "meshd.host.api")
@@ -233,30 +214,6 @@ class Daemon:
             loop.add_signal_handler(number, self._stopping.set)
 
     # Running
-
-    def _watch(self) -> None:
-        """Look at the wall clock and at our addresses, now and every half minute."""
-        loop = asyncio.get_running_loop()
-        self._watching = loop.call_later(CLOCK_INTERVAL, self._watch)
-        self._node.set_clock(time.time(), loop.time())
-        try:
-            addresses = self._underlay_addresses()
-        except OSError as error:  # such as no free descriptor: half a minute later there may be one
-            _log.warning("this host's addresses could not be read: %s", error.strerror or error)
-        else:
-            endpoints = [(address, self._udp.port) for address in addresses]
-            self._node.set_local_endpoints(endpoints, loop.time())
-        self._pump.settle()
-
-    def _underlay_addresses(self) -> list[str]:
-        own = {str(address) for address in self._identity.certificate.addresses}
-        return [address for address in local_addresses() if address not in own]
-
-    def _own_endpoints(self) -> tuple[Endpoint, ...]:
-        """Where a joiner may reach us: named, seen by peers, local."""
-        state = self._node.state
-        known = (*state.config.endpoints, *state.reflexive, *state.local_endpoints)
-        return tuple(dict.fromkeys(known))
 
     def _all_notices(self) -> list[str]:
         tun = self._tun.missing
@@ -384,9 +341,8 @@ class Daemon:
 
     def _cancel(self) -> None:
         """Wait for nothing any more."""
-        for timer in (self._saving, self._watching):
-            if timer is not None:
-                timer.cancel()
+        if self._saving is not None:
+            self._saving.cancel()
         for task in self._tasks:
             task.cancel()
 

@@ -116,7 +116,7 @@ class WholeNode:
             disk.counter,
             [decode(record) for record in disk.records or self._first_records(seeds)],
         )
-        self._node.set_local_endpoints([self._endpoint], now)
+        self._node.places.set_local([self._endpoint], now)
 
     def receive(self, payload: bytes, source: Endpoint, now: float) -> None:
         """A datagram. The node counts what it drops, so nothing is refused here."""
@@ -194,7 +194,7 @@ class WholeNode:
     def moved(self, endpoint: Endpoint, now: float) -> None:
         """Tell the node its host's new address."""
         self._endpoint = endpoint
-        self.node.set_local_endpoints([endpoint], now)
+        self.node.places.set_local([endpoint], now)
 
     def ping(self, peer: NodeId, token: int, now: float) -> None:
         """Ping a known peer; the answer comes to `pongs`."""

@@ -155,7 +155,7 @@ class Side:
             0,
             [decode_record(r) for r in records],
         )
-        self.node.set_local_endpoints([at], now)
+        self.node.places.set_local([at], now)
         self.sent: list[tuple[bytes, int, Endpoint]] = []
         self.performed: list[Output] = []
         self.failures: list[LocalError] = []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import os
 import signal
 import socket
@@ -74,7 +73,7 @@ async def kernel(monkeypatch: pytest.MonkeyPatch) -> Kernel:
     monkeypatch.setattr("meshd.interface.netlink.configure_tun", kernel.configure)
     monkeypatch.setattr("meshd.interface.netlink.add_routes", kernel.add)
     monkeypatch.setattr("meshd.interface.netlink.remove_routes", kernel.remove)
-    monkeypatch.setattr("meshd.daemon.local_addresses", lambda: list(kernel.addresses))
+    monkeypatch.setattr("meshd.surroundings.local_addresses", lambda: list(kernel.addresses))
     monkeypatch.setattr("meshd.daemon.log.setup", lambda *_: [])
     monkeypatch.setattr("meshd.daemon.gc.freeze", lambda: None)
     return kernel
@@ -382,16 +381,6 @@ async def test_roles_that_the_certificate_lacks_are_noticed(alpha: Place) -> Non
         assert any("meshd invite --role relay" in notice for notice in notices)
 
 
-async def test_bootstrap_names_are_looked_up(alpha: Place) -> None:
-    config = replace(CONFIG, bootstrap=((LOOPBACK, 7), ("no-such-name.invalid", 8)))
-    async with alpha.running(config) as up:
-        for _ in range(1000):
-            if up.daemon._node.state.bootstrap:
-                break
-            await asyncio.sleep(0.01)
-        assert up.daemon._node.state.bootstrap == ((LOOPBACK, 7),)
-
-
 async def test_the_kernels_routes_follow_those_on_offer(alpha: Place, kernel: Kernel) -> None:
     async with alpha.running() as up:
         perform = up.daemon._perform
@@ -439,30 +428,6 @@ async def test_failures_to_authenticate_are_logged_with_proven_addresses_only(
     assert "192.0.2.7" not in lines[0] + lines[2]
     assert lines[1].endswith("(invitation-used) from 192.0.2.7")
     assert len({line.split(": ", 1)[1].split(" (")[0] for line in lines}) == 3
-
-
-async def test_addresses_that_come_and_go_are_told(alpha: Place, kernel: Kernel) -> None:
-    async with alpha.running() as up:
-        own = [str(address) for address in up.daemon._identity.certificate.addresses]
-        kernel.addresses = ["192.0.2.1", *own, "2001:db8::1"]
-        up.daemon._watch()
-        port = up.daemon._udp.port
-        assert up.daemon._node.state.local_endpoints == (("192.0.2.1", port), ("2001:db8::1", port))
-        assert up.daemon._own_endpoints() == (("192.0.2.1", port), ("2001:db8::1", port))
-
-
-async def test_addresses_that_cannot_be_read_once_are_read_again_later(
-    alpha: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refused() -> list[str]:
-        raise OSError(errno.EMFILE, "Too many open files")
-
-    async with alpha.running() as up:
-        known, timer = up.daemon._node.state.local_endpoints, up.daemon._watching
-        monkeypatch.setattr("meshd.daemon.local_addresses", refused)
-        up.daemon._watch()
-        assert up.daemon._node.state.local_endpoints == known
-        assert up.daemon._watching is not timer
 
 
 async def test_damaged_state_is_set_aside_told_and_made_again(alpha: Place) -> None:

@@ -48,7 +48,7 @@ class Inviter:
         self.tun = FakeTun(lambda: None)
         self.pump = Pump(self.node, self.tun, self.udp, self.perform, lambda _: None)
         self.endpoint = (LOOPBACK, self.udp.port)
-        self.node.set_local_endpoints([self.endpoint], loop.time())
+        self.node.places.set_local([self.endpoint], loop.time())
         self.pump.start()
 
     def perform(self, output: Output) -> None:

@@ -18,7 +18,8 @@ from meshd.node.handshaking import Handshakes
 from meshd.node.inbound import Arrival
 from meshd.node.outbound import Outbound
 from meshd.node.outputs import PeerChanged, SendFrame
-from meshd.node.paths import DueProbe, Path, PathKind
+from meshd.node.path import Path, PathKind
+from meshd.node.paths import DueProbe
 from meshd.node.peer import Peer
 from meshd.node.pinging import Pings
 from meshd.node.relay import Relay
@@ -26,7 +27,7 @@ from meshd.node.session import Session
 from meshd.node.shortlist import Willing, shortlist
 from meshd.node.state import NodeState
 from meshd.node.unproven import MAX_REQUESTS, Unproven
-from meshd.node.wire import BASE_SEGMENT, TAG_SIZE, Endpoint, format_endpoint
+from meshd.node.wire import BASE_SEGMENT, TAG_SIZE, Endpoint
 
 HEARD_INTERVAL = 0.5
 """Seconds between two times that gossip is told of a peer's traffic."""
@@ -136,11 +137,9 @@ class Dialogue:
         if path is None:
             event = "lost"
             peer.paths.hurry(now)
-        elif path.kind is PathKind.DIRECT:
-            event = f"direct {format_endpoint(path.endpoint)}"
         else:
-            event = f"relay {path.relay.hex() if path.relay else ''}"
-            peer.last_relay = path.relay
+            event = path.words
+            peer.last_relay = path.relay or peer.last_relay
         self._state.outputs.append(PeerChanged(peer.id, peer.name, event))
         self.touched = True
         self.ready(peer, now)

@@ -25,7 +25,7 @@ from meshd.node.handshake import Initiation, Initiator, Purpose, Responder, Tran
 from meshd.node.invitation import Invitation, locate
 from meshd.node.noise import CHACHA20POLY1305, CipherSuite, suite_by_name
 from meshd.node.outputs import AuthFailure, PersistCounter, SendDatagram
-from meshd.node.paths import Path
+from meshd.node.path import Path
 from meshd.node.payloads import EnrolPayload, MemberPayload
 from meshd.node.peer import HANDSHAKE_RETRY_MAX, Attempt, Peer
 from meshd.node.ratelimit import LoadGauge, SourceRateLimiter

@@ -12,7 +12,7 @@ from ipaddress import ip_network
 from meshd.node.coalescing import LEAST, TCP, UDP, coalesce
 from meshd.node.errors import RemoteError
 from meshd.node.offload import VNET, TunForm
-from meshd.node.paths import Path
+from meshd.node.path import Path
 from meshd.node.peer import Key, covered
 from meshd.node.reassembly import Joined, Shape
 from meshd.node.session import Session

@@ -39,6 +39,7 @@ from meshd.node.outputs import (
     Warned,
 )
 from meshd.node.peer import Key, Peer
+from meshd.node.places import Places
 from meshd.node.records import (
     RELAYS,
     NodeRecord,
@@ -49,16 +50,12 @@ from meshd.node.records import (
 )
 from meshd.node.seeking import Seeking
 from meshd.node.state import NodeState, OverlayTable
-from meshd.node.wire import Endpoint
 
 CHOOSE_INTERVAL = 5.0
 """Seconds between two looks at who is the quickest to offer a prefix."""
 PUBLISH_INTERVAL, PUBLISH_BURST = 5.0, 3.0
 """Seconds between two node records of ours in the long run, and how many may come at once: what a
 node learns of itself right after its start is what lets others reach it."""
-REFLEXIVE_FRESH = 90.0
-"""Seconds for which a peer's word on our endpoint counts."""
-MAX_REFLEXIVE_TOLD = 3
 TWIN = (
     "another machine uses this node's key, or this node's state was set back: if the disk was "
     "copied, remove the key from the copy and let it join anew; if the key was stolen, revoke it"
@@ -93,11 +90,11 @@ class Membership:
         self._inquiry = Inquiry(gossip, authority, handshakes)
         self.seeking.needs = self._needs
         self.seeking.refresh = self._inquiry.refresh
+        self.places = Places(state)
         self.leaving = Leaving(state, gossip, dialogue, handshakes)
         dialogue.telling = authority.hear
         dialogue.ways_changed = table.choose
         self._choose_at = now
-        self._published: tuple[Endpoint, ...] | None = None
         self._allowance, self._allowed_at = PUBLISH_BURST, now
         self._routes: dict[NodeId, tuple[str, ...]] = {}
         self._stale = False
@@ -152,29 +149,17 @@ class Membership:
 
     def publish(self, now: float) -> None:
         """Sign and spread our node record, when our endpoints have changed."""
-        endpoints = self._endpoints(now)
+        state = self._state
+        endpoints = self.places.own(now)
         since, self._allowed_at = now - self._allowed_at, now
         self._allowance = min(PUBLISH_BURST, self._allowance + since / PUBLISH_INTERVAL)
-        if endpoints == self._published or self._allowance < 1 or self.leaving.began:
+        if endpoints == state.told_endpoints or self._allowance < 1 or self.leaving.began:
             return
-        self._published = endpoints
+        state.told_endpoints = endpoints
         self._allowance -= 1
-        flags = RELAYS if self._state.config.relays else 0
-        record = NodeRecord(self._state.identity.static_public, endpoints, flags)
+        flags = RELAYS if state.config.relays else 0
+        record = NodeRecord(state.identity.static_public, endpoints, flags)
         self._gossip.publish(RecordKind.MEMBER, record.encode(), now)
-
-    def _endpoints(self, now: float) -> tuple[Endpoint, ...]:
-        state = self._state
-        fresh = {
-            endpoint: sum(now - at < REFLEXIVE_FRESH for at in reporters.values())
-            for endpoint, reporters in state.reflexive.items()
-            if max(reporters.values()) > now - REFLEXIVE_FRESH
-        }
-        # What several peers agree on comes first; what we told before stays before what is new.
-        before = self._published or ()
-        agreed = sorted(fresh, key=lambda e: (-min(fresh[e], 2), e not in before, e))
-        seen = [e for e in agreed if e not in state.local_endpoints][:MAX_REFLEXIVE_TOLD]
-        return tuple(dict.fromkeys((*state.config.endpoints, *seen, *state.local_endpoints)))
 
     # The others
 

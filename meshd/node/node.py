@@ -27,19 +27,14 @@ from meshd.node.invitation import Invitation
 from meshd.node.membership import Membership
 from meshd.node.outbound import Outbound
 from meshd.node.outputs import ForwardBatch, Output
-from meshd.node.paths import Path
+from meshd.node.path import Path
 from meshd.node.peer import Key, Peer
+from meshd.node.places import Places
 from meshd.node.reassembly import ByteBudget
 from meshd.node.relay import Relay, runs
 from meshd.node.state import NodeConfig, NodeState, OverlayTable
 from meshd.node.upkeep import Upkeep
-from meshd.node.wire import (
-    DATA,
-    RELAY_SIZE,
-    RELAYED,
-    Buffer,
-    Endpoint,
-)
+from meshd.node.wire import DATA, RELAY_SIZE, RELAYED, Buffer, Endpoint
 
 MAX_OUTPUTS = 8192
 """Outputs waiting at most; further control frames are dropped, as a network would."""
@@ -98,6 +93,7 @@ class Node:
         self.credentials = Credentials(
             state, self._gossip, self._authority, self._dialogue, self._relay, membership.rebuild
         )
+        membership.places.changed = self._places_changed
         membership.addresses_changed = self._inbound.own
         membership.revocations_changed = self.credentials.lists.record_changed
         self.outbound.unknown = membership.seeking.hold
@@ -256,6 +252,11 @@ class Node:
         self._membership.publish(now)
         self._settle(now)
 
+    def _places_changed(self, now: float) -> None:
+        self._membership.publish(now)
+        self._upkeep.touch(now)
+        self._settle(now)
+
     def _settle(self, now: float) -> None:
         """Carry what gossip wants to say, until nothing new comes of it."""
         self._membership.drain(now)
@@ -273,17 +274,6 @@ class Node:
         """The wall clock's word, now and then: certificates are judged by it."""
         self._state.unix_offset = unix_time - now
         self._authority.unix_time = unix_time
-
-    def set_local_endpoints(self, endpoints: Sequence[Endpoint], now: float) -> None:
-        """The host's own addresses, as peers on its networks can reach them."""
-        if tuple(endpoints) != self._state.local_endpoints:
-            self._state.local_endpoints = tuple(endpoints)
-            self._membership.publish(now)
-            self._settle(now)
-
-    def set_bootstrap(self, endpoints: Sequence[Endpoint]) -> None:
-        """Where to look for members while none is reached."""
-        self._state.bootstrap = tuple(endpoints)
 
     def add_invitation(self, invitation: Invitation) -> None:
         """Admit whoever comes with it."""
@@ -360,6 +350,11 @@ class Node:
     def state(self) -> NodeState:
         """For `status`: to read, not to change."""
         return self._state
+
+    @property
+    def places(self) -> Places:
+        """What the host tells of the network around it."""
+        return self._membership.places
 
     @property
     def gossip(self) -> GossipProtocol:

@@ -17,7 +17,7 @@ from functools import partial
 
 from meshd.node import segmentation
 from meshd.node.offload import VNET
-from meshd.node.paths import Path
+from meshd.node.path import Path
 from meshd.node.peer import Key, Peer
 from meshd.node.session import Session
 from meshd.node.state import NodeState, OverlayTable

@@ -12,7 +12,8 @@ from gossip import NodeId
 from meshd.node.certificates import Certificate
 from meshd.node.handshake import Initiator
 from meshd.node.metering import Meter
-from meshd.node.paths import Path, PathSet
+from meshd.node.path import Path
+from meshd.node.paths import PathSet
 from meshd.node.payloads import MemberPayload
 from meshd.node.records import NodeRecord
 from meshd.node.session import Session
@@ -65,6 +66,7 @@ class Peer:
         "chain",
         "current",
         "doubted_at",
+        "hints",
         "id",
         "keys4",
         "keys6",
@@ -101,6 +103,8 @@ class Peer:
         """alive, suspect, dead or left, as gossip sees it."""
         self.keys4: frozenset[int] = frozenset()
         self.keys6: frozenset[tuple[int, int]] = frozenset()
+        self.hints: tuple[Endpoint, ...] = ()
+        """Where our neighbourhood says that it is."""
         self.paths = PathSet(rng)
         self.meter = Meter()
         """What it received of what we sent by the path in use."""
@@ -204,7 +208,7 @@ class Peer:
     def candidates(self, extra: tuple[Endpoint, ...] = ()) -> tuple[Endpoint, ...]:
         """Where its own record says it may be, and what else is known."""
         known = self.record.endpoints if self.record is not None else ()
-        return tuple(dict.fromkeys((*known, *extra)))
+        return tuple(dict.fromkeys((*known, *self.hints, *extra)))
 
 
 def _martian(source: int | tuple[int, int]) -> bool:

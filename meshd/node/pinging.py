@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from meshd.node.outputs import Pong
-from meshd.node.paths import Path
+from meshd.node.path import Path
 from meshd.node.peer import Peer
 from meshd.node.state import NodeState
 from meshd.node.wire import format_endpoint

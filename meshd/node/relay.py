@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from gossip import NodeId
-from meshd.node.paths import PathKind
+from meshd.node.path import PathKind
 from meshd.node.peer import Peer
 from meshd.node.state import NodeState
 from meshd.node.wire import RELAY_PREFIX, RELAY_SIZE, Batch, Endpoint

@@ -35,7 +35,7 @@ from meshd.node.wire import (
 )
 
 if TYPE_CHECKING:
-    from meshd.node.paths import Path
+    from meshd.node.path import Path
 
 REKEY_AFTER = 120.0
 """Seconds until its initiator renews a session."""

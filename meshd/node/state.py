@@ -13,7 +13,7 @@ from meshd.node.coalescing import Coalesced
 from meshd.node.holding import Lost
 from meshd.node.identity import Identity
 from meshd.node.outputs import Output
-from meshd.node.paths import PathKind
+from meshd.node.path import PathKind
 from meshd.node.peer import Key, Peer
 from meshd.node.reassembly import ByteBudget
 from meshd.node.session import Session
@@ -60,6 +60,10 @@ class NodeState:
     """Unix time less the monotonic clock, seconds."""
     budget: ByteBudget
     local_endpoints: tuple[Endpoint, ...] = ()
+    mapped_endpoints: tuple[Endpoint, ...] = ()
+    """Ours, as gateways say that they forward them."""
+    told_endpoints: tuple[Endpoint, ...] | None = None
+    """Ours, as our last node record tells them."""
     bootstrap: tuple[Endpoint, ...] = ()
     """Where members may be found first, besides what gossip says."""
     reflexive: dict[Endpoint, dict[NodeId, float]] = field(default_factory=dict)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from gossip import NodeId
 from meshd.node.dialogue import Dialogue
 from meshd.node.handshaking import Handshakes
-from meshd.node.paths import PathKind
+from meshd.node.path import PathKind
 from meshd.node.peer import Peer
 from meshd.node.relay import Relay
 from meshd.node.seeking import Seeking

@@ -40,6 +40,10 @@ Buffer = bytes | bytearray | memoryview
 Endpoint = tuple[str, int]
 """A UDP address: numeric IP text (IPv6 has a colon in it) and port."""
 
+STREAM = "tls:"
+"""What the host text of an endpoint begins with where datagrams go through a TLS connection to (or
+from) that TCP address, and not over UDP."""
+
 VERSION = 1
 """The wire protocol's version, in every handshake message."""
 
@@ -182,6 +186,11 @@ def entry(kind: int, body: bytes) -> bytes:
     return ENTRY.pack(kind << 24 | len(body)) + body
 
 
+def is_stream(endpoint: Endpoint) -> bool:
+    """Whether datagrams to `endpoint` go through a TLS connection."""
+    return endpoint[0].startswith(STREAM)
+
+
 def pack_endpoint(endpoint: Endpoint) -> bytes:
     """6 bytes for IPv4, 18 for IPv6: address, then port u16. Raises ValueError."""
     host, port = endpoint
@@ -206,6 +215,7 @@ def unpack_endpoint(data: bytes) -> Endpoint:
 
 
 def format_endpoint(endpoint: Endpoint) -> str:
-    """`1.2.3.4:443`, or `[2001:db8::1]:443`."""
+    """`1.2.3.4:443`, or `[2001:db8::1]:443`; of a stream the TCP address."""
     host, port = endpoint
+    host = host.removeprefix(STREAM)
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

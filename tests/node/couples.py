@@ -17,7 +17,7 @@ from meshd.node.identity import Identity, join
 from meshd.node.inbound import Inbound, Receipt
 from meshd.node.noise import AES256GCM, CipherSuite
 from meshd.node.outbound import Outbound
-from meshd.node.paths import Path
+from meshd.node.path import Path
 from meshd.node.peer import Key, Peer
 from meshd.node.reassembly import ByteBudget
 from meshd.node.segmentation import finish_checksum

@@ -6,7 +6,8 @@ from __future__ import annotations
 import heapq
 from dataclasses import dataclass, field
 
-from meshd.node.paths import Path, PathSet
+from meshd.node.path import Path
+from meshd.node.paths import PathSet
 from meshd.node.wire import Endpoint
 
 STEP = 0.05

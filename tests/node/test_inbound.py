@@ -8,7 +8,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 import pytest
 
 from gossip import GossipConfig
-from meshd.node.paths import Path, PathKind
+from meshd.node.path import Path, PathKind
 from meshd.node.reassembly import MAX_AGE
 from meshd.node.session import REJECT_AFTER
 from meshd.node.state import NodeConfig

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from meshd.node.control import Close, Probe, encode_control
 from meshd.node.inbound import ARRIVAL_INTERVAL, MAX_CONTROLS
-from meshd.node.paths import Path, PathKind
+from meshd.node.path import Path, PathKind
 from meshd.node.wire import CONTROL, OFFLOAD, PACKET, PADDING, TAG_SIZE, entry
 from tests.node.couples import (
     ALPHA_AT,

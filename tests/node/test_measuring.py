@@ -8,7 +8,7 @@ import pytest
 
 from meshd.node import control
 from meshd.node.metering import Mark, Tally
-from meshd.node.paths import Path
+from meshd.node.path import Path
 from meshd.node.peer import Peer
 from meshd.node.wire import BASE_SEGMENT, DATA, MAX_SEGMENTS
 from tests.node.test_dialogue import say

@@ -12,13 +12,12 @@ from gossip.codec import encode
 from meshd.node.grants import Grants, parse_route
 from meshd.node.membership import (
     CHOOSE_INTERVAL,
-    MAX_REFLEXIVE_TOLD,
     PUBLISH_BURST,
     PUBLISH_INTERVAL,
-    REFLEXIVE_FRESH,
     TWIN,
 )
 from meshd.node.outputs import PeerChanged, RoutesChanged, Warned
+from meshd.node.places import MAX_REFLEXIVE_TOLD, REFLEXIVE_FRESH
 from meshd.node.records import encode_routes
 from meshd.node.wire import DATA, INITIATION, Endpoint
 from simulations.nat import NatKind
@@ -338,7 +337,7 @@ def test_changed_endpoints_are_told_at_once_and_then_not_too_often() -> None:
     before = beta.disk.sequence
     for number in range(100):
         address = f"198.51.100.{100 + number}"
-        beta.node.set_local_endpoints([(address, PORT)], mesh.world.now)
+        beta.node.places.set_local([(address, PORT)], mesh.world.now)
         beta.settle()
         mesh.run(0.1)
     assert beta.disk.sequence - before <= PUBLISH_BURST + 10 / PUBLISH_INTERVAL

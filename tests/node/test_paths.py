@@ -8,32 +8,28 @@ from random import Random
 import pytest
 
 from gossip import NodeId
+from meshd.node.path import (
+    MISSES_MAX,
+    PROBE_TIMEOUT_MAX,
+    WIDTH_AGAIN,
+    WIDTHS4,
+    WIDTHS6,
+    Path,
+    PathKind,
+)
 from meshd.node.paths import (
     ACTIVE_INTERVAL,
     BACKUP_INTERVAL,
     IDLE_INTERVAL,
     LOSSY_INTERVAL,
     MEASURE_INTERVAL,
-    MISSES_MAX,
-    PROBE_TIMEOUT_MAX,
-    PROBE_TIMEOUT_MIN,
     RETRY_MAX,
     RETRY_SPARE,
-    WIDTH_AGAIN,
-    WIDTHS4,
-    WIDTHS6,
-    Path,
-    PathKind,
     PathSet,
 )
 from meshd.node.redundancy import Interval
 from meshd.node.wire import (
     BASE_SEGMENT,
-    HEADER_SIZE,
-    MAX_BATCH,
-    MAX_SEGMENTS,
-    RELAY_SIZE,
-    TAG_SIZE,
     Endpoint,
 )
 from tests.node.reach import Reach
@@ -127,38 +123,6 @@ def test_nonces_do_not_repeat() -> None:
     reach.paths.learn(ONE, 0.0)
     reach.run(600.0)
     assert len(reach.nonces) == len(set(reach.nonces))
-
-
-def test_the_round_trip_is_smoothed() -> None:
-    path = Path(PathKind.DIRECT, ONE)
-    path.sample(0.100)
-    assert path.srtt == 0.100
-    path.sample(0.200)
-    assert path.srtt == pytest.approx(0.100 + 0.100 * 42 / 256)
-
-
-@pytest.mark.parametrize(
-    ("rtt", "timeout"), [(0.001, PROBE_TIMEOUT_MIN), (0.2, 0.8), (3.0, PROBE_TIMEOUT_MAX)]
-)
-def test_patience_follows_the_round_trip_within_bounds(rtt: float, timeout: float) -> None:
-    path = Path(PathKind.DIRECT, ONE)
-    path.sample(rtt)
-    assert path.timeout == pytest.approx(timeout)
-
-
-def test_loss_is_the_share_of_unanswered_probes() -> None:
-    path = Path(PathKind.DIRECT, ONE)
-    assert path.loss == 0.0
-    for number in range(40):
-        path.waiting[number] = (0.0, 0)
-        if number % 4:
-            path.measured(number, 0.01)
-        else:
-            path.lapse(10.0)
-    assert path.loss == 0.25
-
-
-# Loss of a path
 
 
 def test_three_misses_lose_a_path_and_two_do_not() -> None:
@@ -263,20 +227,6 @@ def test_a_path_that_was_lost_is_measured_anew_with_few_probes() -> None:
     assert len(reach.probes) < 20
 
 
-@pytest.mark.parametrize("segment", [BASE_SEGMENT, *WIDTHS4, *WIDTHS6])
-@pytest.mark.parametrize("prefix", [b"", bytes(RELAY_SIZE)])
-def test_a_full_frame_leaves_in_one_send(segment: int, prefix: bytes) -> None:
-    path = Path(PathKind.DIRECT, ONE, prefix=prefix, segment=segment)
-    sealed = path.frame_limit + TAG_SIZE
-    count = -(-sealed // path.chunk)
-    assert count <= MAX_SEGMENTS
-    assert sealed + count * (HEADER_SIZE + len(prefix)) <= MAX_BATCH
-    assert path.chunk + HEADER_SIZE + len(prefix) == segment
-
-
-# Measuring
-
-
 def test_the_path_in_use_is_measured_while_packets_flow_and_no_other() -> None:
     paths = PathSet(Random(1))
     assert paths.measure(0.0, active=True) is None
@@ -322,11 +272,3 @@ def test_a_probe_that_measures_is_not_missed_when_it_is_lost() -> None:
     assert not path.waiting
     assert not path.lapse(100.0)
     assert path.valid
-
-
-def test_loss_is_that_of_segments_once_there_were_enough() -> None:
-    path = Path(PathKind.DIRECT, ONE)
-    path.outcomes.extend([True, False])
-    assert path.loss == 0.5
-    path.control.take(Interval(1000, 10, 0, 0.0, 0.02, 0.5), 1.0)
-    assert path.loss == pytest.approx(0.01, rel=0.3)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from random import Random
 
 from gossip import NodeId
-from meshd.node.paths import MAX_PATHS, PathKind, PathSet
+from meshd.node.path import PathKind
+from meshd.node.paths import MAX_PATHS, PathSet
 from meshd.node.wire import RELAY_PREFIX, RELAYED
 from tests.node.reach import Reach
 from tests.node.test_paths import ONE, OTHER, RELAY, SIX, answered, proven, relayed

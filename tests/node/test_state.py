@@ -6,7 +6,7 @@ from random import Random
 import pytest
 
 from gossip import NodeId
-from meshd.node.paths import Path, PathKind
+from meshd.node.path import Path, PathKind
 from meshd.node.peer import Key, Peer
 from meshd.node.session import Session
 from meshd.node.state import MAX_RESOLVED, OverlayTable

@@ -172,7 +172,7 @@ class Host:
         )
         for address in dict.fromkeys(host for host, _ in self.endpoints):
             self.mesh.network.attach(address, self._arrived)
-        self.node.set_local_endpoints(self.endpoints, now)
+        self.node.places.set_local(self.endpoints, now)
         self.settle()
 
     def _read_again(self) -> Identity:

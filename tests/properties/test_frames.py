@@ -14,7 +14,7 @@ from gossip import GossipConfig
 from meshd.node.inbound import MAX_CONTROLS
 from meshd.node.noise import AES256GCM, CHACHA20POLY1305
 from meshd.node.parity import MAX_PARITIES
-from meshd.node.paths import Path, PathKind
+from meshd.node.path import Path, PathKind
 from meshd.node.reassembly import MAX_LOST
 from meshd.node.state import NodeConfig
 from meshd.node.wire import (

@@ -9,15 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from gossip import NodeId
-from meshd.node.paths import (
-    MAX_PATHS,
-    WIDTHS4,
-    WIDTHS6,
-    DueProbe,
-    Path,
-    PathKind,
-    PathSet,
-)
+from meshd.node.path import WIDTHS4, WIDTHS6, Path, PathKind
+from meshd.node.paths import MAX_PATHS, DueProbe, PathSet
 from meshd.node.wire import BASE_SEGMENT, Endpoint
 from tests.node.reach import Reach
 

@@ -1,0 +1,193 @@
+"""One way to a peer: whether it works, how long it takes, how wide it is, what it loses.
+
+A path is proven by a round trip of authenticated frames, never by a claim. Its width is found by
+probes of that size (packetization layer path MTU discovery, RFC 8899), since the sockets never
+fragment.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from enum import Enum
+
+from gossip import NodeId
+from meshd.node.narrowing import WideProbes
+from meshd.node.parity import MAX_SLICES, SYMBOLS
+from meshd.node.redundancy import LossControl
+from meshd.node.wire import (
+    BASE_SEGMENT,
+    ENTRY_SIZE,
+    HEADER_SIZE,
+    MAX_BATCH,
+    MAX_SEGMENTS,
+    TAG_SIZE,
+    Endpoint,
+    format_endpoint,
+)
+
+RETRY_FIRST = 0.5
+"""Seconds before an unproven candidate is tried again, at first."""
+MISSES_MAX = 3
+"""Unanswered probes in a row after which a path counts as lost."""
+PROBE_TIMEOUT_MIN, PROBE_TIMEOUT_MAX = 0.4, 3.0
+PROBE_TIMEOUT_FIRST = 2.0
+"""The same before any round trip is known."""
+FAR = 0.005
+"""Seconds of round trip from which a stream takes long to get over the first loss."""
+WIDTHS4 = (1472, 1432, 1392, 1332)
+"""Datagram payloads tried over IPv4, bytes: Ethernet, then the usual tunnels."""
+WIDTHS6 = (1452, 1412, 1372, 1312)
+WIDTH_TRIES = 2
+WIDTH_AGAIN = 600.0
+RTT_GAIN = 42 / 256
+"""EWMA weight of a new round-trip sample (babeld's)."""
+
+
+class PathKind(Enum):
+    """How a path gets there; the values are `status --json`'s words."""
+
+    DIRECT = "direct"
+    RELAY = "relay"
+    STREAM = "stream"
+
+
+@dataclass(slots=True)
+class Path:
+    """One way to a peer. `endpoint` is the next hop's, so a relayed path's is the relay's."""
+
+    kind: PathKind
+    endpoint: Endpoint
+    relay: NodeId | None = None
+    channel: int = 0
+    prefix: bytes = b""
+    segment: int = BASE_SEGMENT
+    """Datagram payload, bytes."""
+    valid: bool = False
+    """Whether a round trip has proven it."""
+    srtt: float | None = None
+    """Smoothed round trip, seconds."""
+    last_received: float = 0.0
+    misses: int = 0
+    retry: float = RETRY_FIRST
+    next_probe_at: float = 0.0
+    last_error: str = ""
+    outcomes: deque[bool] = field(default_factory=lambda: deque(maxlen=32))
+    waiting: dict[int, tuple[float, int]] = field(default_factory=dict)
+    """Nonce -> (sent at, datagram size) of probes not answered yet."""
+    widths: list[int] = field(default_factory=list)
+    """Sizes still to try, the next one first."""
+    width_tries: int = 0
+    width_search_at: float = 0.0
+    wide: WideProbes = field(default_factory=WideProbes)
+    """Probes that measure its loss and have its full width."""
+    control: LossControl = field(default_factory=LossControl)
+    """What becomes of its loss: the two below, once the path is in use."""
+    parity: tuple[int, ...] | None = None
+    """Parity slices of a frame of k slices, at index k; None: frames carry none."""
+    span: int = MAX_SEGMENTS
+    """Slices of data that a frame is to have at most."""
+
+    @property
+    def words(self) -> str:
+        """For a log: `direct 192.0.2.1:443`, `stream 192.0.2.1:443`, `relay ID`."""
+        way = format_endpoint(self.endpoint) if self.relay is None else self.relay.hex()
+        return f"{self.kind.value} {way}"
+
+    @property
+    def chunk(self) -> int:
+        """Bytes of one slice."""
+        return self.segment - HEADER_SIZE - len(self.prefix)
+
+    @property
+    def batch_limit(self) -> int:
+        """Plaintext bytes of the largest frame that there can be."""
+        return min(MAX_SEGMENTS, MAX_BATCH // self.segment) * self.chunk - TAG_SIZE
+
+    @property
+    def frame_limit(self) -> int:
+        """Plaintext bytes from which a frame is so long that its loss costs too much."""
+        count = min(self.span, MAX_BATCH // self.segment)
+        if self.parity is None:
+            return count * self.chunk - TAG_SIZE
+        return min(count, MAX_SLICES) * (self.chunk // SYMBOLS * SYMBOLS) - TAG_SIZE - ENTRY_SIZE
+
+    @property
+    def loss(self) -> float:
+        """Share of the segments that was lost lately; before there were enough of them, of the
+        last 32 probes without an answer. 0 to 1."""
+        if self.control.known:
+            return self.control.loss
+        return self.outcomes.count(False) / len(self.outcomes) if self.outcomes else 0.0
+
+    @property
+    def timeout(self) -> float:
+        """Seconds until a probe counts as lost."""
+        if self.srtt is None:
+            return PROBE_TIMEOUT_FIRST
+        return min(PROBE_TIMEOUT_MAX, max(PROBE_TIMEOUT_MIN, 4 * self.srtt))
+
+    def prove(self, now: float) -> None:
+        """A round trip has shown that both directions work. A path that was lost may have become
+        another one: its width is looked for again."""
+        if not self.valid:
+            self.segment = BASE_SEGMENT
+            self.widths = list(WIDTHS6 if ":" in self.endpoint[0] else WIDTHS4)
+            self.width_tries, self.width_search_at = 0, now
+            self.next_probe_at = now
+        self.valid, self.misses, self.retry = True, 0, RETRY_FIRST
+        self.last_received = now
+
+    def narrow(self, now: float) -> None:
+        """Segments of this size are lost: back to what every path carries, look again later."""
+        self.width_tries = 0
+        self.segment = BASE_SEGMENT
+        self.width_search_at = now + WIDTH_AGAIN
+        self.widths = list(WIDTHS6 if ":" in self.endpoint[0] else WIDTHS4)
+        self.wide = WideProbes()
+
+    def sample(self, rtt: float) -> None:
+        """Take one round-trip time, seconds."""
+        self.srtt = rtt if self.srtt is None else self.srtt + RTT_GAIN * (rtt - self.srtt)
+
+    def measured(self, nonce: int, now: float) -> float | None:
+        """The answer to probe `nonce`: its round trip in seconds, None when nothing waits."""
+        sent = self.waiting.pop(nonce, None)
+        if sent is None:
+            return None
+        rtt, size = now - sent[0], sent[1]
+        self.prove(now)
+        if size > self.segment:
+            self.segment, self.widths = size, []
+        self.sample(rtt)
+        if rtt >= FAR:
+            self.control.assume()
+            self.parity = self.control.parity
+        self.outcomes.append(True)
+        return rtt
+
+    def lapse(self, now: float) -> bool:
+        """Count the probes that were not answered in time; True when the path was just lost."""
+        for nonce, (sent_at, size) in list(self.waiting.items()):
+            if now - sent_at < self.timeout:
+                continue
+            del self.waiting[nonce]
+            if size > self.segment:
+                self._width_missed()
+                continue
+            self.outcomes.append(False)
+            self.misses += 1
+            if size > BASE_SEGMENT and self.misses == 2:
+                self.narrow(now)
+            if self.valid:
+                self.next_probe_at = min(self.next_probe_at, now)
+        if self.valid and self.misses >= MISSES_MAX:
+            self.valid, self.last_error = False, "no answer to three probes"
+            return True
+        return False
+
+    def _width_missed(self) -> None:
+        self.width_tries += 1
+        if self.width_tries >= WIDTH_TRIES and self.widths:
+            self.widths.pop(0)
+            self.width_tries = 0

@@ -1,0 +1,84 @@
+"""Where this node may be found, and what its host learns of the network around it.
+
+All of it are claims until a round trip proves them: endpoints that we tell others are only
+candidates to them, and where members may be is only tried.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from gossip import NodeId
+from meshd.node.state import NodeState
+from meshd.node.wire import Endpoint
+
+REFLEXIVE_FRESH = 90.0
+"""Seconds for which we believe that peers see us at an endpoint."""
+MAX_REFLEXIVE_TOLD = 3
+"""Endpoints seen by peers that we tell others."""
+MAX_HINTS = 4
+"""Endpoints of one member that its neighbourhood tells of."""
+MAX_MAPPED = 4
+
+
+class Places:
+    """Changes the endpoints in the node's state."""
+
+    def __init__(self, state: NodeState) -> None:
+        self._state = state
+        self.changed: Callable[[float], None] = lambda now: None
+        """Who acts on a change, told the time."""
+
+    def set_local(self, endpoints: Sequence[Endpoint], now: float) -> None:
+        """The host's own addresses, as peers on its networks can reach them."""
+        if tuple(endpoints) != self._state.local_endpoints:
+            self._state.local_endpoints = tuple(endpoints)
+            self.changed(now)
+
+    def set_mapped(self, endpoints: Sequence[Endpoint], now: float) -> None:
+        """Endpoints that gateways forward to us, as they say (NAT-PMP, PCP, UPnP)."""
+        mapped = tuple(endpoints[:MAX_MAPPED])
+        if mapped != self._state.mapped_endpoints:
+            self._state.mapped_endpoints = mapped
+            self.changed(now)
+
+    def set_bootstrap(self, endpoints: Sequence[Endpoint]) -> None:
+        """Where to look for members while none is reached."""
+        self._state.bootstrap = tuple(endpoints)
+
+    def hint(self, node: NodeId, endpoints: Sequence[Endpoint], now: float) -> bool:
+        """Somebody in our neighbourhood says that `node` is there: try it. False: no such peer."""
+        peer = self._state.peers.get(node)
+        if peer is None:
+            return False
+        hints = tuple(dict.fromkeys((*endpoints, *peer.hints)))[:MAX_HINTS]
+        if hints != peer.hints:
+            peer.hints = hints
+            if peer.current is not None:
+                peer.paths.consider(hints, now)
+            self.changed(now)
+        return True
+
+    def network_changed(self, now: float) -> None:
+        """Addresses, routes or links of the host changed: whatever was known of ways is asked
+        again at once."""
+        for peer in self._state.peers.values():
+            peer.paths.recheck(now)
+        self.changed(now)
+
+    def own(self, now: float) -> tuple[Endpoint, ...]:
+        """Our endpoints, best first: named by the person, mapped by gateways, those where peers
+        saw us (what several agree on first; what we told before stays before what is new), those
+        of the host."""
+        state = self._state
+        fresh = {
+            endpoint: sum(now - at < REFLEXIVE_FRESH for at in reporters.values())
+            for endpoint, reporters in state.reflexive.items()
+            if max(reporters.values()) > now - REFLEXIVE_FRESH
+        }
+        told = state.told_endpoints or ()
+        agreed = sorted(fresh, key=lambda e: (-min(fresh[e], 2), e not in told, e))
+        elsewhere = (*state.config.endpoints, *state.mapped_endpoints)
+        known = (*elsewhere, *state.local_endpoints)
+        seen = [endpoint for endpoint in agreed if endpoint not in known][:MAX_REFLEXIVE_TOLD]
+        return tuple(dict.fromkeys((*elsewhere, *seen, *state.local_endpoints)))

@@ -1,0 +1,78 @@
+"""One way to a peer: round trips, patience, loss, width."""
+
+from __future__ import annotations
+
+import pytest
+
+from gossip import NodeId
+from meshd.node.path import PROBE_TIMEOUT_MAX, PROBE_TIMEOUT_MIN, WIDTHS4, WIDTHS6, Path, PathKind
+from meshd.node.redundancy import Interval
+from meshd.node.wire import (
+    BASE_SEGMENT,
+    HEADER_SIZE,
+    MAX_BATCH,
+    MAX_SEGMENTS,
+    RELAY_SIZE,
+    TAG_SIZE,
+)
+from tests.node.test_paths import ONE
+
+
+def test_the_round_trip_is_smoothed() -> None:
+    path = Path(PathKind.DIRECT, ONE)
+    path.sample(0.100)
+    assert path.srtt == 0.100
+    path.sample(0.200)
+    assert path.srtt == pytest.approx(0.100 + 0.100 * 42 / 256)
+
+
+@pytest.mark.parametrize(
+    ("rtt", "timeout"), [(0.001, PROBE_TIMEOUT_MIN), (0.2, 0.8), (3.0, PROBE_TIMEOUT_MAX)]
+)
+def test_patience_follows_the_round_trip_within_bounds(rtt: float, timeout: float) -> None:
+    path = Path(PathKind.DIRECT, ONE)
+    path.sample(rtt)
+    assert path.timeout == pytest.approx(timeout)
+
+
+def test_loss_is_the_share_of_unanswered_probes() -> None:
+    path = Path(PathKind.DIRECT, ONE)
+    assert path.loss == 0.0
+    for number in range(40):
+        path.waiting[number] = (0.0, 0)
+        if number % 4:
+            path.measured(number, 0.01)
+        else:
+            path.lapse(10.0)
+    assert path.loss == 0.25
+
+
+# Loss of a path
+
+
+@pytest.mark.parametrize("segment", [BASE_SEGMENT, *WIDTHS4, *WIDTHS6])
+@pytest.mark.parametrize("prefix", [b"", bytes(RELAY_SIZE)])
+def test_a_full_frame_leaves_in_one_send(segment: int, prefix: bytes) -> None:
+    path = Path(PathKind.DIRECT, ONE, prefix=prefix, segment=segment)
+    sealed = path.frame_limit + TAG_SIZE
+    count = -(-sealed // path.chunk)
+    assert count <= MAX_SEGMENTS
+    assert sealed + count * (HEADER_SIZE + len(prefix)) <= MAX_BATCH
+    assert path.chunk + HEADER_SIZE + len(prefix) == segment
+
+
+# Measuring
+
+
+def test_loss_is_that_of_segments_once_there_were_enough() -> None:
+    path = Path(PathKind.DIRECT, ONE)
+    path.outcomes.extend([True, False])
+    assert path.loss == 0.5
+    path.control.take(Interval(1000, 10, 0, 0.0, 0.02, 0.5), 1.0)
+    assert path.loss == pytest.approx(0.01, rel=0.3)
+
+
+def test_a_path_is_told_in_words() -> None:
+    assert Path(PathKind.DIRECT, ONE).words == "direct 192.0.2.1:443"
+    assert Path(PathKind.STREAM, ("tls:2001:db8::1", 443)).words == "stream [2001:db8::1]:443"
+    assert Path(PathKind.RELAY, ONE, NodeId(b"r" * 16)).words == f"relay {'72' * 16}"
