@@ -27,7 +27,7 @@ from meshd.node.session import Session
 from meshd.node.shortlist import Willing, shortlist
 from meshd.node.state import NodeState
 from meshd.node.unproven import MAX_REQUESTS, Unproven
-from meshd.node.wire import BASE_SEGMENT, TAG_SIZE, Endpoint
+from meshd.node.wire import BASE_SEGMENT, TAG_SIZE, Endpoint, is_stream
 
 HEARD_INTERVAL = 0.5
 """Seconds between two times that gossip is told of a peer's traffic."""
@@ -145,7 +145,7 @@ class Dialogue:
         self.ready(peer, now)
 
     def _follow_relay(self, other: Peer, relayed: Path, path: Path | None) -> None:
-        if path is not None and path.kind is PathKind.DIRECT:
+        if path is not None and path.kind is not PathKind.RELAY:
             relayed.endpoint = path.endpoint
             return
         relayed.valid = False
@@ -268,7 +268,8 @@ class Dialogue:
                 if not self.backlog.add(peer.id, payload, now):
                     self._state.drops["backlog"] += 1
             case control.Probe(nonce, _):
-                observed = arrival.source if arrival.via is None else None
+                direct = arrival.via is None and not is_stream(arrival.source)
+                observed = arrival.source if direct else None
                 tally = measuring.tally(peer, arrival.session, now)
                 self.send(peer, control.ProbeAck(nonce, observed, tally), now, path)
             case control.ProbeAck():
@@ -329,7 +330,7 @@ class Dialogue:
             path, record, certificate = other.path, other.record, other.certificate
             if other is peer or not other.ready(now) or path is None or certificate is None:
                 continue
-            if path.kind is PathKind.DIRECT and record is not None and record.relays:
+            if path.kind is not PathKind.RELAY and record is not None and record.relays:
                 first = self._gossip.distance(other.id) if path.srtt is None else path.srtt
                 second = self._gossip.distance(other.id, peer.id)
                 willing.append(Willing(other.id, "relay" in certificate.roles, first, second))
@@ -346,7 +347,7 @@ class Dialogue:
 
     def _channel_opened(self, relay: Peer, channel: int, other: NodeId, now: float) -> None:
         target, way = self._state.peers.get(other), relay.path
-        if target is None or way is None or way.kind is not PathKind.DIRECT or target is relay:
+        if target is None or way is None or way.kind is PathKind.RELAY or target is relay:
             return
         path = target.paths.relayed(relay.id, channel, way.endpoint, now)
         self._keep_channel(channel, path)

@@ -51,7 +51,7 @@ def answered(
         return False
     if nonce not in path.waiting:
         path.sample(now - mark.at)
-    if interval is not None:
+    if interval is not None and path.adapts:
         path.control.take(interval, now)
         path.parity, path.span = path.control.parity, path.control.span
     return peer.paths.hasten(now)

@@ -21,9 +21,11 @@ from meshd.node.wire import (
     HEADER_SIZE,
     MAX_BATCH,
     MAX_SEGMENTS,
+    STREAM,
     TAG_SIZE,
     Endpoint,
     format_endpoint,
+    is_stream,
 )
 
 RETRY_FIRST = 0.5
@@ -40,6 +42,11 @@ WIDTHS4 = (1472, 1432, 1392, 1332)
 WIDTHS6 = (1452, 1412, 1372, 1312)
 WIDTH_TRIES = 2
 WIDTH_AGAIN = 600.0
+STREAM_SEGMENT = 16_350
+"""Bytes of a datagram in a stream: with its length before it, it fits into one TLS record, and
+four of them carry the largest frame. TCP cuts it as the way needs it: nothing is searched."""
+STREAM_TIMEOUT = 3.0
+"""Seconds until a probe by stream counts as lost: TCP brings it late, not never."""
 RTT_GAIN = 42 / 256
 """EWMA weight of a new round-trip sample (babeld's)."""
 
@@ -89,6 +96,16 @@ class Path:
     """Slices of data that a frame is to have at most."""
 
     @property
+    def rank(self) -> int:
+        """Which kind of way is preferred, 0 first: direct, relayed, stream, relayed by stream."""
+        return 2 * is_stream(self.endpoint) + (self.relay is not None)
+
+    @property
+    def adapts(self) -> bool:
+        """Whether its width and its loss are ours to look after: in a stream both are TCP's."""
+        return self.kind is not PathKind.STREAM
+
+    @property
     def words(self) -> str:
         """For a log: `direct 192.0.2.1:443`, `stream 192.0.2.1:443`, `relay ID`."""
         way = format_endpoint(self.endpoint) if self.relay is None else self.relay.hex()
@@ -123,6 +140,8 @@ class Path:
     @property
     def timeout(self) -> float:
         """Seconds until a probe counts as lost."""
+        if not self.adapts:
+            return STREAM_TIMEOUT
         if self.srtt is None:
             return PROBE_TIMEOUT_FIRST
         return min(PROBE_TIMEOUT_MAX, max(PROBE_TIMEOUT_MIN, 4 * self.srtt))
@@ -131,20 +150,25 @@ class Path:
         """A round trip has shown that both directions work. A path that was lost may have become
         another one: its width is looked for again."""
         if not self.valid:
-            self.segment = BASE_SEGMENT
-            self.widths = list(WIDTHS6 if ":" in self.endpoint[0] else WIDTHS4)
-            self.width_tries, self.width_search_at = 0, now
+            self._search(now)
             self.next_probe_at = now
         self.valid, self.misses, self.retry = True, 0, RETRY_FIRST
         self.last_received = now
 
     def narrow(self, now: float) -> None:
         """Segments of this size are lost: back to what every path carries, look again later."""
-        self.width_tries = 0
-        self.segment = BASE_SEGMENT
-        self.width_search_at = now + WIDTH_AGAIN
-        self.widths = list(WIDTHS6 if ":" in self.endpoint[0] else WIDTHS4)
+        self._search(now + WIDTH_AGAIN)
         self.wide = WideProbes()
+
+    def _search(self, at: float) -> None:
+        """Begin with what every path carries, and look for more from `at` on."""
+        self.width_tries, self.width_search_at = 0, at
+        if self.adapts:
+            self.segment = BASE_SEGMENT
+            wide = ":" in self.endpoint[0].removeprefix(STREAM)
+            self.widths = list(WIDTHS6 if wide else WIDTHS4)
+        else:
+            self.segment, self.widths = STREAM_SEGMENT, []
 
     def sample(self, rtt: float) -> None:
         """Take one round-trip time, seconds."""
@@ -160,7 +184,7 @@ class Path:
         if size > self.segment:
             self.segment, self.widths = size, []
         self.sample(rtt)
-        if rtt >= FAR:
+        if rtt >= FAR and self.adapts:
             self.control.assume()
             self.parity = self.control.parity
         self.outcomes.append(True)

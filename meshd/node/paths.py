@@ -3,8 +3,8 @@
 The current path is probed every few seconds, candidates with growing pauses for ever, so that two
 NATs are punched from both sides.
 
-Choice: direct before relayed; among equals the quicker, with a margin (babeld's and Tailscale's
-lesson) so that nothing flaps.
+Choice: direct before relayed before streams; among equals the quicker, with a margin (babeld's and
+Tailscale's lesson) so that nothing flaps.
 """
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ class PathSet:
             if path.lapse(now) or path.misses > misses:
                 self.choose()
             if path.next_probe_at <= now and len(path.waiting) < 4:
-                checks_width = active and path is self.current and path.misses < 2
+                checks_width = active and path is self.current and path.adapts and path.misses < 2
                 size = path.segment if checks_width and path.segment > BASE_SEGMENT else 0
                 probes.append(DueProbe(path, self._nonce(), size))
                 self._schedule(path, now, active)
@@ -156,8 +156,8 @@ class PathSet:
     def measure(self, now: float, active: bool) -> DueProbe | None:
         """A probe that measures the loss of the path in use, while packets flow."""
         path = self.current
-        self.measuring = active and path is not None
-        if path is None or not active or self.measure_at > now:
+        self.measuring = active and path is not None and path.adapts
+        if path is None or not self.measuring or self.measure_at > now:
             return None
         often = max(LOSSY_INTERVAL, path.srtt or 0.0)
         lossy = path.control.lossy(now)
@@ -192,8 +192,10 @@ class PathSet:
             path.retry = min(RETRY_SPARE if served else RETRY_MAX, path.retry * 2)
         elif path is self.current:
             path.next_probe_at = now + (ACTIVE_INTERVAL if active else IDLE_INTERVAL)
-        else:
+        elif path.adapts:
             path.next_probe_at = now + BACKUP_INTERVAL
+        else:  # whatever comes by a stream then says that the peer uses it: see `streams`
+            path.next_probe_at = float("inf")
 
     def _nonce(self) -> int:
         return self._rng.getrandbits(63) | 1 << 63
@@ -225,8 +227,8 @@ def _better(new: Path, old: Path) -> bool:
     failing = old.misses >= (1 if new.kind is old.kind else 2)
     if failing and not new.misses and new.last_received > old.last_received:
         return True
-    if new.kind is not old.kind:
-        return new.kind is PathKind.DIRECT and not new.misses
+    if new.rank != old.rank:
+        return new.rank < old.rank and not new.misses
     if new.srtt is None or old.srtt is None:
         return False
     return new.srtt <= old.srtt - 0.010 and new.srtt <= 0.85 * old.srtt

@@ -112,7 +112,7 @@ class Relay:
     def _direct(self, node: NodeId) -> Endpoint | None:
         peer: Peer | None = self._state.peers.get(node)
         path = peer.path if peer is not None else None
-        if path is None or path.kind is not PathKind.DIRECT:
+        if path is None or path.kind is PathKind.RELAY:
             return None
         return path.endpoint
 

@@ -5,7 +5,16 @@ from __future__ import annotations
 import pytest
 
 from gossip import NodeId
-from meshd.node.path import PROBE_TIMEOUT_MAX, PROBE_TIMEOUT_MIN, WIDTHS4, WIDTHS6, Path, PathKind
+from meshd.node.path import (
+    PROBE_TIMEOUT_MAX,
+    PROBE_TIMEOUT_MIN,
+    STREAM_SEGMENT,
+    STREAM_TIMEOUT,
+    WIDTHS4,
+    WIDTHS6,
+    Path,
+    PathKind,
+)
 from meshd.node.redundancy import Interval
 from meshd.node.wire import (
     BASE_SEGMENT,
@@ -76,3 +85,41 @@ def test_a_path_is_told_in_words() -> None:
     assert Path(PathKind.DIRECT, ONE).words == "direct 192.0.2.1:443"
     assert Path(PathKind.STREAM, ("tls:2001:db8::1", 443)).words == "stream [2001:db8::1]:443"
     assert Path(PathKind.RELAY, ONE, NodeId(b"r" * 16)).words == f"relay {'72' * 16}"
+
+
+# Streams
+
+
+def test_kinds_are_preferred_in_their_order() -> None:
+    stream = ("tls:192.0.2.1", 443)
+    ways = [
+        Path(PathKind.DIRECT, ONE),
+        Path(PathKind.RELAY, ONE, NodeId(bytes(16))),
+        Path(PathKind.STREAM, stream),
+        Path(PathKind.RELAY, stream, NodeId(bytes(16))),
+    ]
+    assert [way.rank for way in ways] == [0, 1, 2, 3]
+
+
+def test_a_stream_has_one_width_and_carries_a_whole_super_packet() -> None:
+    path = Path(PathKind.STREAM, ("tls:192.0.2.1", 443))
+    path.prove(0.0)
+    path.narrow(1.0)
+    assert path.segment == STREAM_SEGMENT
+    assert path.widths == []
+    assert path.frame_limit > 65_000
+    assert STREAM_SEGMENT + 2 <= 1 << 14  # a TLS record (RFC 8446, 5.1)
+
+
+def test_a_stream_is_given_time_and_no_parity() -> None:
+    path = Path(PathKind.STREAM, ("tls:192.0.2.1", 443))
+    path.waiting[1] = (0.0, 0)
+    path.measured(1, 0.02)
+    assert path.timeout == STREAM_TIMEOUT
+    assert path.parity is None
+
+
+def test_a_relayed_path_by_stream_to_the_relay_still_finds_its_width() -> None:
+    path = Path(PathKind.RELAY, ("tls:2001:db8::1", 443), NodeId(bytes(16)))
+    path.prove(0.0)
+    assert path.widths == list(WIDTHS6)
