@@ -30,7 +30,7 @@ from gossip.errors import DecodeError
 from gossip.members import MemberState
 from meshd.config import _PARSERS
 from meshd.configvalues import Unexpected
-from meshd.node import control, wire
+from meshd.node import control, pcp, wire
 from meshd.node import records as mesh_records
 from meshd.node.certificates import TrustError, parse_certificate, read_csr
 from meshd.node.cookies import CookieJar
@@ -45,9 +45,10 @@ from meshd.node.mesh import parse_mesh
 from meshd.node.minting import make_csr
 from meshd.node.noise import CHACHA20POLY1305
 from meshd.node.payloads import EnrolPayload, MemberPayload
+from meshd.node.portmap import Portmap
 from meshd.node.revocation import make_list, parse_list
 from tests.gossip.cluster import FakeAuthority, id_of, key_of, record_of
-from tests.node import handshakes
+from tests.node import gateways, handshakes
 from tests.node.meshes import NOW, admit, issuer_of, make_key, make_mesh, make_reply
 
 Read = Callable[[bytes], object]
@@ -258,6 +259,33 @@ def config_value(data: bytes) -> object:
         raise ValueError(error.expected) from error
 
 
+def gateway() -> Decoder:
+    """A host that asks for two ports: what it refuses leaves no trace."""
+    ports = ((pcp.Transport.UDP, 443), (pcp.Transport.TCP, 443))
+    asking = Portmap(gateways.GATEWAY, gateways.CLIENT, ports, bytes(32), Random(1), 0.0)
+    asking.handle_timer(0.0)
+    nonce = asking.drain()[0][24:36]
+
+    def read(data: bytes) -> None:
+        asking.receive(data, gateways.SOURCE, 1.0)
+        asking.handle_timer(1.0)
+        assert len(asking.drain()) <= 4
+
+    def state() -> object:
+        return asking.mappings(), asking.errors.copy(), asking.next_at(1.0), asking.failed(1.0)
+
+    return Decoder(read, (RemoteError,), (gateways.pcp_mapped(nonce, 443), *GATEWAY_SAYS), state)
+
+
+GATEWAY_SAYS = (
+    gateways.pcp_mapped(bytes(12), 443),
+    gateways.pcp_mapped(bytes(12), 443, result=2),
+    gateways.pcp_head(0, 0, 0, 100),
+    gateways.natpmp_address(),
+    gateways.natpmp_mapped(443, 443),
+    gateways.natpmp_mapped(443, 443, result=4, opcode=2),
+)
+
 _values: tuple[object, ...] = (443, "192.0.2.1:443", ["10.0.0.0/8", "[::1]:443"], True, "a", {})
 CONFIG_VALUES = tuple(
     bytes((number,)) + codec.encode(value) for number in range(len(_PARSERS)) for value in _values
@@ -345,6 +373,8 @@ DECODERS: dict[str, Callable[[], Decoder]] = {
     "mesh-document": plain(
         lambda data: parse_mesh(text(data)), LocalError, MESH.mesh.render().encode()
     ),
+    "gateway": gateway,
+    "gateway-answer": plain(pcp.decode, RemoteError, *GATEWAY_SAYS),
     "config-value": plain(config_value, ValueError, *CONFIG_VALUES, largest=4096),
 }
 """By name: makes the decoder anew, with no memory of earlier inputs."""
