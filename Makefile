@@ -14,7 +14,7 @@ BENCH_TOOLS := $(TEST_TOOLS) gcc=gcc wg=wireguard-tools wireguard-go=wireguard-g
 UNIT_LIMIT := 420
 E2E_LIMIT := 420
 
-.PHONY: help demo test lint unit e2e simulate bench fuzz format install clean
+.PHONY: help demo test lint unit e2e matrix simulate bench fuzz format install clean
 .PHONY: ready-demo ready-test ready-bench
 
 help: ## this list
@@ -38,6 +38,10 @@ unit: ready-test ## unit and property tests, and the seeded simulation: no root 
 e2e: ready-test ## real daemons, TUN devices and NAT in network namespaces (root)
 	@.ci/prepare root e2e
 	timeout --signal=INT --kill-after=15 $(E2E_LIMIT) $(BIN)/pytest -q -m e2e tests/e2e
+
+matrix: ready-demo ## every kind of NAT and firewall with every other, real daemons at both ends (root)
+	@.ci/prepare root matrix
+	$(BIN)/python -m simulations.lab.matrix
 
 simulate: ready-test ## every scenario of the simulator but the longest, with its figures
 	@for scenario in $$($(BIN)/python -m simulations list --quick | cut -d' ' -f1); do \

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,6 +47,13 @@ def token(inviter: Host, name: str, *roles: str) -> str:
 
 def admit(inviter: Host, hosts: Sequence[Host]) -> None:
     """Invite and join all ``hosts`` at the same time, each with its own token, and start them."""
+    enrol(inviter, hosts, Host.start)
+
+
+def enrol(
+    inviter: Host, hosts: Sequence[Host], joined: Callable[[Host], object] = lambda host: None
+) -> None:
+    """As `admit`, but each is only handed to ``joined`` when it is in."""
     joining = [(host, _start_join(host, token(inviter, host.name))) for host in hosts]
     for host, process in joining:
         try:
@@ -55,7 +62,7 @@ def admit(inviter: Host, hosts: Sequence[Host]) -> None:
             raise LabError(f"{host.name}: meshd join hung for {JOIN_LIMIT_S:g} s") from error
         if code != 0:
             raise LabError(f"{host.name}: meshd join failed: {host.last_log_line()}")
-        host.start()
+        joined(host)
 
 
 def views(status: Mapping[str, Any]) -> dict[str, View]:

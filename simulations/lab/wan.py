@@ -151,34 +151,51 @@ class Wan:
             _attach(lab, router, f"{label}-b", 1),
         )
         self.addresses = ADDRESSES
+        self._player = Player(lab, router, seed)
+        for index, device in enumerate(DEVICES):
+            self._player.lead(f"eth{index}", device, line)
+
+    def change(self, line: Line) -> None:
+        """Every packet that comes from now on meets this line."""
+        for device in DEVICES:
+            self._player.change(device, line)
+
+
+class Player:
+    """The process in ``router`` that carries packets from and to its TUN devices."""
+
+    def __init__(self, lab: Lab, router: Namespace, seed: int = 1) -> None:
+        self._router = router
+        self._tables = 100
         command = [sys.executable, "-m", __name__, str(seed)]
-        log = lab.directory / f"{label}-wan.log"
+        log = lab.directory / f"{router.label}-lines.log"
         with log.open("wb") as output:
             self._process = lab.popen(router.command(command), stdin=subprocess.PIPE, output=output)
         if self._process.stdin is not None:
             lab.on_close(self._process.stdin.close)
-        self.change(line)
-        wait_until(lambda: self._routed(router), f"the devices of {label}'s WAN", 10.0)
 
-    def change(self, line: Line) -> None:
-        """Every packet that comes from now on meets this line."""
+    def lead(self, port: str, device: str, line: Line, *, ipv6: bool = False) -> None:
+        """What comes in by ``port`` is led through a new TUN ``device`` that is ``line``."""
+        self.change(device, line)
+        wait_until(lambda: self._is_up(device), f"the device {device}", 10.0)
+        table = str(self._tables)
+        self._tables += 1
+        for family in ("-4", "-6") if ipv6 else ("-4",):
+            self._router.ip(family, "route", "add", "default", "dev", device, "table", table)
+            self._router.ip(family, "rule", "add", "iif", port, "lookup", table)
+
+    def change(self, device: str, line: Line) -> None:
+        """Every packet that comes to ``device`` from now on meets this line."""
         stream = self._process.stdin
         if stream is None or self._process.poll() is not None:
-            raise LabError("the process that plays the WAN has ended")
-        stream.write(json.dumps(asdict(line)).encode() + b"\n")
+            raise LabError("the process that plays the lines has ended")
+        stream.write(json.dumps({"device": device, **asdict(line)}).encode() + b"\n")
         stream.flush()
 
-    def _routed(self, router: Namespace) -> bool:
-        """Lead what comes from each host into its TUN device, once both are there."""
+    def _is_up(self, device: str) -> bool:
         if self._process.poll() is not None:
-            raise LabError("the process that plays the WAN has ended")
-        if not all(f"{device}:" in router.ip("-o", "link", "show", "up") for device in DEVICES):
-            return False
-        for index, device in enumerate(DEVICES):
-            table = str(100 + index)
-            router.ip("route", "add", "default", "dev", device, "table", table)
-            router.ip("rule", "add", "iif", f"eth{index}", "lookup", table)
-        return True
+            raise LabError("the process that plays the lines has ended")
+        return f"{device}:" in self._router.ip("-o", "link", "show", "up")
 
 
 def _attach(lab: Lab, router: Namespace, label: str, index: int) -> Namespace:
@@ -196,12 +213,14 @@ def _attach(lab: Lab, router: Namespace, label: str, index: int) -> Namespace:
 
 
 def play(seed: int) -> None:
-    """Carry packets between the two hosts' devices until stdin ends; its lines set the line."""
-    ways = {_tun(name): Direction(Line(), Random(f"{seed} {name}")) for name in DEVICES}
-    writers = {fd: partial(_give, fd) for fd in ways}
+    """Carry packets from and to TUN devices until stdin ends; its lines name a device, which is
+    made if it is not there, and what its line is from now on."""
+    ways: dict[int, Direction] = {}
+    names: dict[str, int] = {}
+    writers: dict[int, Callable[[bytes], object]] = {}
     orders = sys.stdin.buffer
     while True:
-        due = min(way.next_due() for way in ways.values())
+        due = min((way.next_due() for way in ways.values()), default=math.inf)
         wait = None if due == math.inf else max(due - time.monotonic(), 0.0)
         ready, _, _ = select.select([orders, *ways], [], [], wait)
         now = time.monotonic()
@@ -213,8 +232,13 @@ def play(seed: int) -> None:
             order = orders.readline()
             if not order:
                 return
-            for way in ways.values():
-                way.change(Line(**json.loads(order)))
+            changed = json.loads(order)
+            name = changed.pop("device")
+            if name not in names:
+                names[name] = fd = _tun(name)
+                ways[fd] = Direction(Line(), Random(f"{seed} {name}"))
+                writers[fd] = partial(_give, fd)
+            ways[names[name]].change(Line(**changed))
 
 
 def _take(fd: int, way: Direction, now: float) -> None:
