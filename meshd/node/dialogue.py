@@ -22,9 +22,7 @@ from meshd.node.path import Path, PathKind
 from meshd.node.paths import DueProbe
 from meshd.node.peer import Peer
 from meshd.node.pinging import Pings
-from meshd.node.relay import Relay
 from meshd.node.session import Session
-from meshd.node.shortlist import Willing, shortlist
 from meshd.node.state import NodeState
 from meshd.node.unproven import MAX_REQUESTS, Unproven
 from meshd.node.wire import BASE_SEGMENT, TAG_SIZE, Endpoint, is_stream
@@ -32,7 +30,6 @@ from meshd.node.wire import BASE_SEGMENT, TAG_SIZE, Endpoint, is_stream
 HEARD_INTERVAL = 0.5
 """Seconds between two times that gossip is told of a peer's traffic."""
 MAX_REFLEXIVE = 16
-MAX_CHANNELS = 1024
 
 
 class Dialogue:
@@ -43,23 +40,21 @@ class Dialogue:
         state: NodeState,
         handshakes: Handshakes,
         gossip: GossipProtocol,
-        relay: Relay,
         outbound: Outbound,
         enroller: Enroller,
     ) -> None:
         self._state = state
         self._handshakes = handshakes
         self._gossip = gossip
-        self._relay = relay
         self._outbound = outbound
         self._enroller = enroller
-        self._channels: dict[int, list[Path]] = {}
-        """By number, which is the relay's choice: two relays may choose the same."""
         self._pings = Pings(state, self._ping)
         self.handlers: dict[type[Control], Callable[[Peer, Control, float], None]] = {}
         """What other parts do with messages of theirs; they may raise RemoteError."""
         self.farewell: Callable[[bytes], Control | None] = lambda leaf: None
         """What shows a node that its certificate was revoked."""
+        self.relay_moved: Callable[[Peer, float], None] = lambda relay, now: None
+        """Who keeps the paths through a peer in step with the way to it."""
         self.ways_changed: Callable[[], None] = lambda: None
         """Who chooses among ways to a prefix."""
         self.telling: Callable[[NodeId], None] = lambda node: None
@@ -130,10 +125,7 @@ class Dialogue:
         peer.paths.changed = False
         self.ways_changed()
         path = peer.path
-        for other in self._state.peers.values():
-            for relayed in other.paths:
-                if relayed.relay == peer.id:
-                    self._follow_relay(other, relayed, path)
+        self.relay_moved(peer, now)
         if path is None:
             event = "lost"
             peer.paths.hurry(now)
@@ -143,14 +135,6 @@ class Dialogue:
         self._state.outputs.append(PeerChanged(peer.id, peer.name, event))
         self.touched = True
         self.ready(peer, now)
-
-    def _follow_relay(self, other: Peer, relayed: Path, path: Path | None) -> None:
-        if path is not None and path.kind is not PathKind.RELAY:
-            relayed.endpoint = path.endpoint
-            return
-        relayed.valid = False
-        other.paths.choose()
-        self.touched = True
 
     # Arriving
 
@@ -274,12 +258,6 @@ class Dialogue:
                 self.send(peer, control.ProbeAck(nonce, observed, tally), now, path)
             case control.ProbeAck():
                 self._acknowledged(peer, message, path, arrival.session, now)
-            case control.RelayOpen(target):
-                self._open_channel(peer, target, now)
-            case control.RelayOpened(channel, other):
-                self._channel_opened(peer, channel, other, now)
-            case control.RelayRefused(target):
-                self._relay_refused(peer, target)
             case control.Close():
                 self.closed(peer, now)
             case _:
@@ -319,70 +297,6 @@ class Dialogue:
         self._handshakes.close(peer)
         peer.paths.lose_all()
         self.paths_changed(peer, now)
-
-    # Relaying
-
-    def ask_relays(self, peer: Peer, now: float) -> None:
-        """Ask a few nodes to relay to `peer`: those on the shortest way (see `shortlist`)."""
-        peer.relay_asked_at = now
-        willing = []
-        for other in self._state.peers.values():
-            path, record, certificate = other.path, other.record, other.certificate
-            if other is peer or not other.ready(now) or path is None or certificate is None:
-                continue
-            if path.kind is not PathKind.RELAY and record is not None and record.relays:
-                first = self._gossip.distance(other.id) if path.srtt is None else path.srtt
-                second = self._gossip.distance(other.id, peer.id)
-                willing.append(Willing(other.id, "relay" in certificate.roles, first, second))
-        for node in shortlist(willing, peer.last_relay, self._state.rng):
-            self.send(self._state.peers[node], control.RelayOpen(peer.id), now)
-
-    def _open_channel(self, peer: Peer, target: NodeId, now: float) -> None:
-        number = self._relay.open(peer.id, target, now, self._state.random_bytes)
-        if number is None:
-            self.send(peer, control.RelayRefused(target), now)
-            return
-        self.send(self._state.peers[target], control.RelayOpened(number, peer.id), now)
-        self.send(peer, control.RelayOpened(number, target), now)
-
-    def _channel_opened(self, relay: Peer, channel: int, other: NodeId, now: float) -> None:
-        target, way = self._state.peers.get(other), relay.path
-        if target is None or way is None or way.kind is PathKind.RELAY or target is relay:
-            return
-        path = target.paths.relayed(relay.id, channel, way.endpoint, now)
-        self._keep_channel(channel, path)
-        self.touched = True
-        if target.current is None:
-            if target.attempt is None:
-                self._handshakes.begin(target, now)
-            else:
-                self._handshakes.send(target, now)
-
-    def _relay_refused(self, relay: Peer, target: NodeId) -> None:
-        peer = self._state.peers.get(target)
-        if peer is not None and peer.path is None:
-            peer.last_error = f"{relay.name} cannot relay to it"
-
-    def _keep_channel(self, number: int, path: Path) -> None:
-        if len(self._channels) >= MAX_CHANNELS:
-            used = [path for peer in self._state.peers.values() for path in peer.paths]
-            kept = [
-                (other, paths)
-                for other, paths in self._channels.items()
-                if any(path is way for path in paths for way in used)
-            ]
-            self._channels = dict(kept[-MAX_CHANNELS // 2 :])
-        others = [p for p in self._channels.get(number, ()) if p.relay != path.relay]
-        self._channels[number] = [*others[-3:], path]
-
-    def channel(self, number: int, source: Endpoint) -> Path | None:
-        """The relayed path of a channel, when `source` is a proven endpoint of its relay."""
-        for path in self._channels.get(number, ()):
-            relay = self._state.peers.get(path.relay) if path.relay is not None else None
-            direct = relay.paths.direct(source) if relay is not None else None
-            if direct is not None and direct.valid:
-                return path
-        return None
 
     # Pings of a person's
 

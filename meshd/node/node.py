@@ -9,12 +9,13 @@ Drain after every input. Nothing here sleeps, reads a clock or opens anything.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from ipaddress import IPv4Address, IPv6Address, ip_network
+from ipaddress import IPv4Address, IPv6Address
 from random import Random
 
 from gossip import GossipProtocol, Record, Wakeup
 from meshd.node import control, finding
 from meshd.node.authority import MeshAuthority
+from meshd.node.channels import Channels
 from meshd.node.credentials import Credentials
 from meshd.node.dialogue import Dialogue
 from meshd.node.enroller import Enroller
@@ -28,7 +29,7 @@ from meshd.node.membership import Membership
 from meshd.node.outbound import Outbound
 from meshd.node.outputs import ForwardBatch, Output
 from meshd.node.path import Path
-from meshd.node.peer import Key, Peer
+from meshd.node.peer import Peer
 from meshd.node.places import Places
 from meshd.node.reassembly import ByteBudget
 from meshd.node.relay import Relay, runs
@@ -83,8 +84,9 @@ class Node:
         for invitation in invitations:
             self.add_invitation(invitation)
         enroller = Enroller(state, self._gossip)
-        self._dialogue = Dialogue(
-            state, self._handshakes, self._gossip, self._relay, self.outbound, enroller
+        self._dialogue = Dialogue(state, self._handshakes, self._gossip, self.outbound, enroller)
+        self._channels = Channels(
+            state, self._handshakes, self._gossip, self._relay, self._dialogue
         )
         self._membership = Membership(
             state, self._gossip, self._authority, self._table, self._dialogue, self._handshakes, now
@@ -98,7 +100,13 @@ class Node:
         membership.revocations_changed = self.credentials.lists.record_changed
         self.outbound.unknown = membership.seeking.hold
         self._upkeep = Upkeep(
-            state, self._handshakes, self._dialogue, self._relay, membership.seeking, now
+            state,
+            self._handshakes,
+            self._dialogue,
+            self._channels,
+            self._relay,
+            membership.seeking,
+            now,
         )
         membership.start(records, now)
         self.credentials.lists.publish(now)
@@ -188,7 +196,7 @@ class Node:
                 if batch is not None:
                     self._state.outputs.append(ForwardBatch(batch))
             else:
-                path = self._dialogue.channel(number, source)
+                path = self._channels.find(number, source)
                 if path is None:
                     self._state.drops["relay-channel"] += 1
                 else:
@@ -380,15 +388,7 @@ class Node:
 
     def route(self, address: IPv4Address | IPv6Address) -> tuple[Peer | None, str | None]:
         """Who carries packets to `address`, and by which prefix when it is not its own."""
-        value = int(address)
-        key: Key = value if address.version == 4 else (value >> 64, value & (1 << 64) - 1)
-        peer = self._table.find(key)
-        prefixes = [
-            prefix
-            for prefix, origin, selected in self.routes()
-            if selected and origin is peer and address in ip_network(prefix)
-        ]
-        return peer, max(prefixes, key=lambda prefix: ip_network(prefix).prefixlen, default=None)
+        return finding.route(address, self._table, self.routes())
 
     def find(self, text: str) -> Peer | None:
         """A peer by name, id or overlay address."""

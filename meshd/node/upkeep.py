@@ -8,6 +8,7 @@ whose loss is measured are looked at: that is often, and they are few.
 from __future__ import annotations
 
 from gossip import NodeId
+from meshd.node.channels import Channels
 from meshd.node.dialogue import Dialogue
 from meshd.node.handshaking import Handshakes
 from meshd.node.path import PathKind
@@ -38,6 +39,7 @@ class Upkeep:
         state: NodeState,
         handshakes: Handshakes,
         dialogue: Dialogue,
+        channels: Channels,
         relay: Relay,
         seeking: Seeking,
         now: float,
@@ -45,6 +47,7 @@ class Upkeep:
         self._state = state
         self._handshakes = handshakes
         self._dialogue = dialogue
+        self._channels = channels
         self._relay = relay
         self._seeking = seeking
         self._neighbours: frozenset[NodeId] | None = None
@@ -147,7 +150,7 @@ class Upkeep:
         needs_relay = (path is None or path.kind is not PathKind.DIRECT) and not relayed
         if needs_relay and (slow_at <= now or (path is None and peer.current is not None)):
             if now - peer.relay_asked_at >= RELAY_AGAIN:
-                self._dialogue.ask_relays(peer, now)
+                self._channels.ask(peer, now)
             due = min(due, peer.relay_asked_at + RELAY_AGAIN)
         if peer.current is None:
             return due

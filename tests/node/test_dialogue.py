@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from gossip import GossipProtocol, NodeId
@@ -16,13 +14,12 @@ from meshd.node.wire import (
     CONTROL,
     DATA,
     INITIATION,
-    RELAY_SIZE,
     Endpoint,
     Frame,
     entry,
 )
 from simulations.nat import NatKind
-from tests.node.virtual import CONFIG, PORT, Datagram, Host, Mesh, lose
+from tests.node.virtual import PORT, Datagram, Host, Mesh, lose
 
 STRANGER: Endpoint = ("192.0.2.66", 4000)
 
@@ -119,202 +116,6 @@ def test_a_frame_that_a_thief_forwards_first_brings_him_probes_and_no_packets() 
     assert sum(stolen) < 1000
     assert alpha.peer(beta).path is path
     assert len(beta.packets) == 20
-
-
-# Relays
-
-
-def test_two_symmetric_nats_meet_at_a_relay_that_reads_nothing() -> None:
-    mesh = Mesh()
-    (alpha,), gamma, delta = symmetric(mesh)
-    assert (gamma.way(delta), delta.way(gamma)) == ("relay", "relay")
-    path = gamma.peer(delta).path
-    assert path is not None
-    assert path.relay == alpha.identity.id
-    gamma.send(delta, b"for delta only" * 200)
-    mesh.run(1)
-    assert delta.packets[0].endswith(b"for delta only")
-    carried = [d for d in mesh.sent if d.relayed]
-    assert all(b"for delta only" not in d.payload for d in carried)
-    received = {d.payload for d in carried if d.host != "alpha"}
-    assert {d.payload for d in carried if d.host == "alpha"} <= received
-    assert alpha.node.relay.forwarded_bytes > 2800
-    pong = gamma.ping(delta)
-    assert pong is not None
-    assert (pong.kind, pong.via) == ("relay", "alpha")
-
-
-def test_the_relays_on_the_shortest_way_are_asked_and_one_by_chance(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Seven stand ready, all equally far; coordinates say how far each is from the other end."""
-    mesh = Mesh()
-    far: dict[NodeId, float] = {}
-
-    def distance(self: GossipProtocol, one: NodeId, other: NodeId | None = None) -> float | None:
-        return far.get(one)
-
-    monkeypatch.setattr(GossipProtocol, "distance", distance)
-    relays = [mesh.alpha(), *(mesh.host(f"relay-{number}") for number in range(1, 7))]
-    far.update({relay.identity.id: 0.1 / (n + 1) for n, relay in enumerate(relays)})
-    one, other = (mesh.host(name, NatKind.SYMMETRIC) for name in ("gamma", "delta"))
-    mesh.connect(*relays, one)
-    mesh.connect(*relays, other)
-    one.node.handle_timer(mesh.world.now)
-    mesh.until(lambda: one.way(other) == "relay", within=10)
-    asked = [len(relay.node.relay) for relay in relays]
-    assert asked[-3:] == [1, 1, 1]
-    assert 4 <= sum(asked) <= 5
-
-
-def test_when_its_relay_dies_a_pair_uses_the_other() -> None:
-    mesh = Mesh()
-    relays, gamma, delta = symmetric(mesh, relays=2)
-    mesh.run(5)
-    path = gamma.peer(delta).path
-    assert path is not None
-    dead = next(r for r in relays if r.identity.id == path.relay)
-    (left,) = (r for r in relays if r is not dead)
-    dead.kill()
-    died = mesh.world.now
-    while mesh.world.now < died + 20:
-        gamma.send(delta, b"%d" % int(mesh.world.now - died))
-        delta.send(gamma, b"x")
-        mesh.run(0.1)
-    for one, other in ((gamma, delta), (delta, gamma)):
-        way = one.peer(other).path
-        assert way is not None
-        assert way.relay == left.identity.id
-    seconds = {int(packet[20:]) for packet in delta.packets}
-    missed = set(range(20)) - seconds
-    assert max(missed, default=0) < 8
-
-
-def test_a_relay_that_restarts_is_used_again() -> None:
-    mesh = Mesh()
-    (alpha,), gamma, delta = symmetric(mesh)
-    alpha.kill()
-    mesh.run(3)
-    alpha.start()
-    mesh.run(15)
-    assert gamma.way(delta) == "relay"
-    assert gamma.ping(delta)
-    assert delta.ping(gamma)
-
-
-def test_a_direct_way_is_preferred_as_soon_as_there_is_one() -> None:
-    mesh = Mesh()
-    alpha, beta, gamma = mesh.trio()
-    mesh.network.block("198.51.100.2", "198.51.100.3")
-    mesh.network.block("198.51.100.3", "198.51.100.2")
-    mesh.connect(alpha, beta, gamma)
-    assert beta.way(gamma) == gamma.way(beta) == "relay"
-    mesh.network.heal()
-    mesh.until(lambda: beta.way(gamma) == gamma.way(beta) == "direct", 30)
-
-
-def test_a_pair_connects_though_one_direction_is_blocked() -> None:
-    mesh = Mesh()
-    alpha, beta, gamma = mesh.trio()
-    mesh.network.block("198.51.100.2", "198.51.100.3")
-    mesh.connect(alpha, beta, gamma)
-    assert beta.way(gamma) == gamma.way(beta) == "relay"
-    assert beta.ping(gamma)
-
-
-def test_who_will_not_relay_is_not_asked_and_would_refuse() -> None:
-    mesh = Mesh()
-    alpha = mesh.alpha(config=replace(CONFIG, relays=False))
-    gamma, delta = (mesh.host(name, NatKind.SYMMETRIC) for name in ("gamma", "delta"))
-    mesh.connect(alpha, gamma)
-    mesh.connect(alpha, delta)
-    mesh.run(10)
-    assert gamma.way(delta) == "none"
-    assert len(alpha.node.relay) == 0
-    gamma.node._dialogue.send(
-        alpha.peer(gamma) and gamma.peer(alpha),
-        control.RelayOpen(delta.identity.id),
-        mesh.world.now,
-    )
-    gamma.settle()
-    mesh.run(0.5)
-    assert gamma.peer(delta).last_error == "alpha cannot relay to it"
-    gamma.send(delta, b"lost")
-    mesh.run(60)
-    assert delta.packets == []
-    assert len(alpha.node.relay) == 0
-
-
-def test_relay_and_ends_need_not_agree_on_an_address_family() -> None:
-    mesh = Mesh()
-    alpha = mesh.alpha(addresses=("198.51.100.1", "2001:db8::1"))
-    beta = mesh.host("beta", addresses=("198.51.100.2", "2001:db8::2"))
-    gamma = mesh.host("gamma", addresses=("198.51.100.3", "2001:db8::3"))
-    for one, other in ((2, 3), (3, 2)):
-        mesh.network.block(f"198.51.100.{one}", f"198.51.100.{other}")
-        mesh.network.block(f"2001:db8::{one}", f"2001:db8::{other}")
-    mesh.connect(alpha, beta, gamma)
-    mesh.run(15)
-    assert beta.way(gamma) == "relay"
-    for end, number in ((beta, 2), (gamma, 3)):
-        paths = alpha.peer(end).paths
-        paths.current = paths.direct((f"2001:db8::{number}", PORT))
-        paths = end.peer(alpha).paths
-        paths.current = paths.direct(("198.51.100.1", PORT))
-        relayed = end.peer(gamma if end is beta else beta).path
-        assert relayed is not None
-        relayed.endpoint = ("198.51.100.1", PORT)
-    beta.send(gamma, b"across")
-    gamma.send(beta, b"and back")
-    mesh.run(0.1)
-    assert gamma.packets[-1].endswith(b"across")
-    assert beta.packets[-1].endswith(b"and back")
-
-
-def test_nobody_else_can_use_a_channel() -> None:
-    mesh = Mesh()
-    (alpha,), gamma, delta = symmetric(mesh)
-    path = gamma.peer(delta).path
-    assert path is not None
-    forged = path.prefix + bytes(40)
-    assert alpha.receive(forged, STRANGER) == []
-    assert alpha.drops["relay-source"] == 1
-    assert delta.receive(forged, STRANGER) == []
-    unknown = bytes((5, 0, 0, 0, 1, 2, 3, 4)) + bytes(40)
-    assert delta.receive(unknown, alpha.endpoints[0]) == []
-    assert delta.drops["relay-channel"] >= 2
-    assert alpha.receive(path.prefix, STRANGER) == []
-    assert alpha.drops["malformed"] == 1
-
-
-def test_a_member_cannot_talk_others_into_ways_through_itself_or_to_itself() -> None:
-    mesh = Mesh()
-    alpha, beta, gamma = mesh.trio()
-    mesh.connect(alpha, beta, gamma)
-    mesh.run(2)
-    ghost = NodeId(b"g" * 16)
-    for target in (beta.identity.id, alpha.identity.id, ghost):
-        say(beta, alpha, control.RelayOpened(7, target))
-    assert [p for peer in alpha.node.state.peers.values() for p in peer.paths if p.relay] == []
-    say(beta, alpha, control.RelayOpened(8, gamma.identity.id))
-    mesh.run(15)
-    assert alpha.way(gamma) == "direct"
-    assert alpha.ping(gamma)
-
-
-def test_initiation_and_data_joined_by_gro_both_count() -> None:
-    mesh = Mesh()
-    _, gamma, delta = symmetric(mesh)
-    mesh.run(3)
-    mine = delta.peer(gamma).path
-    assert mine is not None
-    initiation = next(d.payload for d in mesh.sent if d.relayed and d.kind == INITIATION)
-    delta.drops.clear()
-    data = mine.prefix + seal(gamma, delta, encode_control(control.Probe(5)))
-    joined = mine.prefix + initiation[RELAY_SIZE:] + data
-    (answer,) = delta.receive(joined, mine.endpoint, segment=len(initiation))
-    assert answer.kind == DATA
-    assert delta.drops.total() == 1
 
 
 # Endpoints that others see

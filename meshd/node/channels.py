@@ -1,0 +1,128 @@
+"""Relay channels at their ends: whom to ask for one, what comes of it, whose datagrams they are.
+
+`relay` is the other side: channels that this node carries for others.
+"""
+
+from __future__ import annotations
+
+from gossip import GossipProtocol, NodeId
+from meshd.node import control
+from meshd.node.control import Control
+from meshd.node.dialogue import Dialogue
+from meshd.node.handshaking import Handshakes
+from meshd.node.path import Path, PathKind
+from meshd.node.peer import Peer
+from meshd.node.relay import Relay
+from meshd.node.shortlist import Willing, shortlist
+from meshd.node.state import NodeState
+from meshd.node.wire import Endpoint
+
+MAX_CHANNELS = 1024
+
+
+class Channels:
+    """Takes the messages about relays. Changes relayed paths and outputs."""
+
+    def __init__(
+        self,
+        state: NodeState,
+        handshakes: Handshakes,
+        gossip: GossipProtocol,
+        relay: Relay,
+        dialogue: Dialogue,
+    ) -> None:
+        self._state = state
+        self._handshakes = handshakes
+        self._gossip = gossip
+        self._relay = relay
+        self._dialogue = dialogue
+        self._channels: dict[int, list[Path]] = {}
+        """By number, which is the relay's choice: two relays may choose the same."""
+        dialogue.relay_moved = self._relay_moved
+        for kind in (control.RelayOpen, control.RelayOpened, control.RelayRefused):
+            dialogue.handlers[kind] = self._take
+
+    def _take(self, peer: Peer, message: Control, now: float) -> None:
+        match message:
+            case control.RelayOpen(target):
+                self._open(peer, target, now)
+            case control.RelayOpened(channel, other):
+                self._opened(peer, channel, other, now)
+            case control.RelayRefused(target):
+                self._refused(peer, target)
+
+    def ask(self, peer: Peer, now: float) -> None:
+        """Ask a few nodes to relay to `peer`: those on the shortest way (see `shortlist`)."""
+        peer.relay_asked_at = now
+        willing = []
+        for other in self._state.peers.values():
+            path, record, certificate = other.path, other.record, other.certificate
+            if other is peer or not other.ready(now) or path is None or certificate is None:
+                continue
+            if path.kind is not PathKind.RELAY and record is not None and record.relays:
+                first = self._gossip.distance(other.id) if path.srtt is None else path.srtt
+                second = self._gossip.distance(other.id, peer.id)
+                willing.append(Willing(other.id, "relay" in certificate.roles, first, second))
+        for node in shortlist(willing, peer.last_relay, self._state.rng):
+            self._dialogue.send(self._state.peers[node], control.RelayOpen(peer.id), now)
+
+    def _open(self, peer: Peer, target: NodeId, now: float) -> None:
+        number = self._relay.open(peer.id, target, now, self._state.random_bytes)
+        if number is None:
+            self._dialogue.send(peer, control.RelayRefused(target), now)
+            return
+        self._dialogue.send(self._state.peers[target], control.RelayOpened(number, peer.id), now)
+        self._dialogue.send(peer, control.RelayOpened(number, target), now)
+
+    def _opened(self, relay: Peer, channel: int, other: NodeId, now: float) -> None:
+        target, way = self._state.peers.get(other), relay.path
+        if target is None or way is None or way.kind is PathKind.RELAY or target is relay:
+            return
+        path = target.paths.relayed(relay.id, channel, way.endpoint, now)
+        self._keep(channel, path)
+        self._dialogue.touched = True
+        if target.current is None:
+            if target.attempt is None:
+                self._handshakes.begin(target, now)
+            else:
+                self._handshakes.send(target, now)
+
+    def _refused(self, relay: Peer, target: NodeId) -> None:
+        peer = self._state.peers.get(target)
+        if peer is not None and peer.path is None:
+            peer.last_error = f"{relay.name} cannot relay to it"
+
+    def _keep(self, number: int, path: Path) -> None:
+        if len(self._channels) >= MAX_CHANNELS:
+            used = [path for peer in self._state.peers.values() for path in peer.paths]
+            kept = [
+                (other, paths)
+                for other, paths in self._channels.items()
+                if any(path is way for path in paths for way in used)
+            ]
+            self._channels = dict(kept[-MAX_CHANNELS // 2 :])
+        others = [p for p in self._channels.get(number, ()) if p.relay != path.relay]
+        self._channels[number] = [*others[-3:], path]
+
+    def find(self, number: int, source: Endpoint) -> Path | None:
+        """The relayed path of a channel, when `source` is a proven endpoint of its relay."""
+        for path in self._channels.get(number, ()):
+            relay = self._state.peers.get(path.relay) if path.relay is not None else None
+            direct = relay.paths.direct(source) if relay is not None else None
+            if direct is not None and direct.valid:
+                return path
+        return None
+
+    def _relay_moved(self, relay: Peer, now: float) -> None:
+        """The way to a relay is another: so are the paths through it, or they are none."""
+        way = relay.path
+        for other in self._state.peers.values():
+            for relayed in other.paths:
+                if relayed.relay != relay.id:
+                    continue
+                if way is not None and way.kind is not PathKind.RELAY:
+                    relayed.endpoint = way.endpoint
+                    continue
+                relayed.valid = False
+                other.paths.choose()
+                self._dialogue.touched = True
