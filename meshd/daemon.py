@@ -102,7 +102,9 @@ class Daemon:
             await self._configure_tun()
             self._node = self._make_node()
             self._pump = Pump(self._node, self._tun, self._udp, self._perform, self._fail)
-            self._surroundings = Surroundings(config, self._node, self._udp.port, self._pump.settle)
+            self._surroundings = Surroundings(
+                config, self._node, self._udp.port, self._pump.settle, self._interface
+            )
             self._backend = NodeBackend(
                 self._node,
                 self._pump,

@@ -1,6 +1,8 @@
 """What a daemon learns of the world around its host: addresses, names, the time.
 
-None of it is believed by the node before a round trip proves it.
+The kernel tells of changes to links, addresses and routes; where it does not, addresses are read
+every half minute. The clocks are looked at every second: timers stand still while the host sleeps.
+None of what is learnt is believed by the node before a round trip proves it.
 """
 
 from __future__ import annotations
@@ -10,15 +12,21 @@ import contextlib
 import logging
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 
 from meshd.config import Config
-from meshd.host.addresses import local_addresses
+from meshd.host.addresses import Attached, attached, reachable
+from meshd.host.watch import Watch
+from meshd.interface import Interface
 from meshd.node.node import Node
 from meshd.node.wire import Endpoint
 
-CLOCK_INTERVAL = 30.0
-"""Seconds between two looks at the wall clock and at the host's addresses."""
+CLOCK_INTERVAL = 1.0
+"""Seconds between two looks at the clocks."""
+LOOK_INTERVAL = 30.0
+"""Seconds between two looks at the addresses, where the kernel does not tell of changes."""
+ASLEEP = 5.0
+"""Seconds from which a pause between two looks at the clock was a sleep."""
 RESOLVE_AGAIN = 60.0
 """Seconds between two look-ups of the bootstrap names."""
 MAX_BOOTSTRAP = 8
@@ -29,52 +37,117 @@ _log = logging.getLogger("meshd")
 class Surroundings:
     """Tells `node` what changes around it, from `start` to `close`; `settle` follows each time."""
 
-    def __init__(self, config: Config, node: Node, port: int, settle: Callable[[], None]) -> None:
-        """`port`: our UDP port."""
+    def __init__(
+        self,
+        config: Config,
+        node: Node,
+        port: int,
+        settle: Callable[[], None],
+        interface: Interface,
+    ) -> None:
+        """`port`: our UDP port; `interface`: what gets back what it lost."""
         self._config = config
         self._node = node
         self._port = port
         self._settle = settle
+        self._interface = interface
+        self._loop = asyncio.get_running_loop()
+        self._watch: Watch | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._resolving: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._attached: list[Attached] | None = None
+        self._look_at: float | None = None
+        """When to look without having been told."""
+        self._stands = _clocks()
+        self.changed: list[Callable[[], None]] = []
+        """Who else is to know when addresses or links have changed, or the host woke."""
 
     def start(self) -> None:
-        """Look now, and again and again."""
+        """Look now, and again whenever something changes."""
+        self._open_watch()
         self.look()
-        self._resolving = asyncio.get_running_loop().create_task(self._resolve_bootstrap())
+        self.tick()
+        self._start(self._resolve_bootstrap())
 
     def close(self) -> None:
         """Look no more."""
         if self._timer is not None:
             self._timer.cancel()
-        if self._resolving is not None:
-            self._resolving.cancel()
+        if self._watch is not None:
+            self._loop.remove_reader(self._watch.sock.fileno())
+            self._watch.close()
+            self._watch = None
+        for task in self._tasks:
+            task.cancel()
 
-    def look(self) -> None:
-        """Look at the wall clock and at our addresses, now and every half minute."""
-        loop = asyncio.get_running_loop()
+    def _open_watch(self) -> None:
+        try:
+            own = socket.if_nametoindex(self._interface.name)
+            self._watch = Watch(own, self._loop, self._moved, self._touched)
+        except OSError as error:
+            _log.warning(
+                "the kernel does not tell when addresses change (%s): they are read every %g s",
+                error.strerror or error,
+                LOOK_INTERVAL,
+            )
+        else:
+            self._loop.add_reader(self._watch.sock.fileno(), self._watch.read)
+
+    def tick(self) -> None:
+        """Look at the clocks, now and every second: the wall's may have been set, and the host
+        may have slept, or this process been stopped."""
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = loop.call_later(CLOCK_INTERVAL, self.look)
-        self._node.set_clock(time.time(), loop.time())
+        self._timer = self._loop.call_later(CLOCK_INTERVAL, self.tick)
+        before, self._stands = self._stands, _clocks()
+        boot, monotonic = self._stands[0] - before[0], self._stands[1] - before[1]
+        now = self._loop.time()
+        self._node.set_clock(time.time(), now)
+        if boot > CLOCK_INTERVAL + ASLEEP:
+            _log.info("this host slept, or meshd was stopped, for %.0f s", boot)
+            self._node.places.woke(max(0.0, boot - monotonic), now)
+            self._moved(True)
+        elif self._look_at is not None and now >= self._look_at:
+            self._moved(False)
+
+    def look(self) -> bool:
+        """Read our addresses, and tell the node; whether they, or their links, have changed."""
+        now = self._loop.time()
+        self._look_at = now + LOOK_INTERVAL if self._watch is None else None
+        own = {str(address) for address in self._node.state.identity.certificate.addresses}
         try:
-            addresses = self._underlay_addresses()
-        except OSError as error:  # such as no free descriptor: half a minute later there may be one
+            found = [each for each in attached() if each.address not in own]
+        except OSError as error:  # such as no free descriptor: the next look may find one
             _log.warning("this host's addresses could not be read: %s", error.strerror or error)
-        else:
-            endpoints = [(address, self._port) for address in addresses]
-            self._node.places.set_local(endpoints, loop.time())
+            self._look_at = now + LOOK_INTERVAL
+            return False
+        changed = found != self._attached
+        self._attached = found
+        self._node.places.set_local([(text, self._port) for text in reachable(found)], now)
         self._settle()
+        return changed
+
+    def _moved(self, routes: bool) -> None:
+        """Something may have changed; `routes`: default routes have."""
+        if self.look() or routes:
+            self._node.places.network_changed(self._loop.time())
+            self._settle()
+            for tell in self.changed:
+                tell()
+
+    def _touched(self) -> None:
+        self._start(self._interface.restore())
+
+    def _start(self, work: Coroutine[None, None, None]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def own_endpoints(self) -> tuple[Endpoint, ...]:
         """Where a joiner may reach us: named, mapped, seen by peers, local."""
         state = self._node.state
         named = (*state.config.endpoints, *state.mapped_endpoints)
         return tuple(dict.fromkeys((*named, *state.reflexive, *state.local_endpoints)))
-
-    def _underlay_addresses(self) -> list[str]:
-        own = {str(address) for address in self._node.state.identity.certificate.addresses}
-        return [address for address in local_addresses() if address not in own]
 
     async def _resolve_bootstrap(self) -> None:
         """Look up where to begin, again and again while nobody is reached: names move."""
@@ -89,3 +162,8 @@ class Surroundings:
             if found:
                 self._node.places.set_bootstrap(list(dict.fromkeys(found))[:MAX_BOOTSTRAP])
             await asyncio.sleep(RESOLVE_AGAIN)
+
+
+def _clocks() -> tuple[float, float]:
+    """The clock that goes on while the host sleeps, and the one that stands still, in seconds."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME), time.clock_gettime(time.CLOCK_MONOTONIC)

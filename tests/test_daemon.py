@@ -21,6 +21,7 @@ from meshd import enrol
 from meshd.commands.client import DaemonClient
 from meshd.config import Api, Config, Logging, Performance, Tun
 from meshd.daemon import Daemon, run, within
+from meshd.host.addresses import Attached
 from meshd.host.storage import Storage
 from meshd.host.udp import UdpSockets
 from meshd.node import outputs
@@ -50,6 +51,9 @@ class Kernel:
         self.tuns[name] = FakeTun(self.changed.set, name)
         return self.tuns[name]
 
+    def attached(self) -> list[Attached]:
+        return [Attached(address, 8, 1, True, False) for address in self.addresses]
+
     async def configure(self, name: str, addresses: list[str], mtu: int) -> list[str]:
         self.configured.append((name, addresses, mtu))
         return ["the queue is short"]
@@ -73,7 +77,7 @@ async def kernel(monkeypatch: pytest.MonkeyPatch) -> Kernel:
     monkeypatch.setattr("meshd.interface.netlink.configure_tun", kernel.configure)
     monkeypatch.setattr("meshd.interface.netlink.add_routes", kernel.add)
     monkeypatch.setattr("meshd.interface.netlink.remove_routes", kernel.remove)
-    monkeypatch.setattr("meshd.surroundings.local_addresses", lambda: list(kernel.addresses))
+    monkeypatch.setattr("meshd.surroundings.attached", kernel.attached)
     monkeypatch.setattr("meshd.daemon.log.setup", lambda *_: [])
     monkeypatch.setattr("meshd.daemon.gc.freeze", lambda: None)
     return kernel
@@ -405,8 +409,8 @@ async def test_routes_that_are_refused_are_told_and_not_fatal(
         warnings.append(words)
         kernel.changed.set()
 
-    monkeypatch.setattr("meshd.daemon._log.warning", warn)
     async with alpha.running() as up:
+        monkeypatch.setattr("meshd.daemon._log.warning", warn)
         kernel.refuse_routes = True
         up.daemon._perform(outputs.RoutesChanged(("10.0.0.0/8",)))
         await until(kernel.changed, lambda: bool(warnings))

@@ -19,6 +19,7 @@ class Kernel:
 
     done: list[tuple[str, list[str]]] = field(default_factory=list)
     refuses: bool = False
+    up: bool = True
 
     async def configure(self, name: str, addresses: Sequence[str], mtu: int) -> list[str]:
         self.done.append((f"configure {name} {mtu}", list(addresses)))
@@ -40,6 +41,10 @@ class Kernel:
     async def replace(self, name: str, addresses: Iterable[str]) -> list[str]:
         return await self.change("replace", addresses)
 
+    async def restore(self, name: str, addresses: Iterable[str]) -> bool:
+        await self.change("restore", addresses)
+        return self.up
+
 
 @pytest.fixture
 def kernel(monkeypatch: pytest.MonkeyPatch) -> Kernel:
@@ -49,6 +54,7 @@ def kernel(monkeypatch: pytest.MonkeyPatch) -> Kernel:
         ("add_routes", kernel.add),
         ("remove_routes", kernel.remove),
         ("replace_addresses", kernel.replace),
+        ("restore_addresses", kernel.restore),
     ):
         monkeypatch.setattr(f"meshd.interface.netlink.{name}", function)
     return kernel
@@ -93,3 +99,27 @@ async def test_what_is_refused_is_told_and_tried_again_with_the_next_change(
     kernel.refuses = False
     await interface.follow_routes()
     assert kernel.done[-1] == ("add", ["10.0.0.0/8"])
+
+
+async def test_an_interface_that_is_up_again_gets_back_what_it_lost(kernel: Kernel) -> None:
+    interface = Interface("aegis0", 16)
+    await interface.configure([ip_address("100.64.0.7")], 1380)
+    interface.routes_wanted = frozenset({"10.0.0.0/8", "11.0.0.0/8"})
+    await interface.follow_routes()
+    kernel.done.clear()
+    await interface.restore()
+    lost = ("restore", ["100.64.0.7/16"])
+    assert kernel.done == [lost, ("add", ["10.0.0.0/8", "11.0.0.0/8"])]
+    await interface.follow_addresses(("100.64.0.8",))
+    kernel.done.clear()
+    kernel.up = False
+    await interface.restore()
+    assert kernel.done == [("restore", ["100.64.0.8/16"])]
+
+
+async def test_an_interface_that_cannot_be_restored_is_told(
+    kernel: Kernel, caplog: pytest.LogCaptureFixture
+) -> None:
+    interface, kernel.refuses = Interface("aegis0", 16), True
+    await interface.restore()
+    assert caplog.messages == ["there is no interface"]

@@ -64,6 +64,27 @@ async def configure_tun(
         return missing
 
 
+async def restore_addresses(name: str, addresses: Sequence[str]) -> bool:
+    """Give the interface `name` those of its `addresses` back that it has lost, if it is up.
+
+    An interface that somebody has set down loses its IPv6 addresses and all its routes, and gets
+    none of them back by itself. Returns whether it is up. Raises HostError.
+    """
+    from pyroute2 import AsyncIPRoute
+    from pyroute2.netlink.exceptions import NetlinkError
+
+    wanted = [ip_interface(text) for text in addresses]
+    async with AsyncIPRoute() as ip:
+        link = await _link(ip, name)
+        if not link["flags"] & _IFF_UP:
+            return False
+        try:
+            await _add_addresses(ip, link["index"], wanted)
+        except NetlinkError as error:
+            raise _error(name, wanted, None, error.code) from error
+        return True
+
+
 async def replace_addresses(name: str, addresses: Sequence[str]) -> list[str]:
     """Give the interface `name` these `addresses`, and take away all others.
 

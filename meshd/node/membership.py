@@ -90,7 +90,7 @@ class Membership:
         self._inquiry = Inquiry(gossip, authority, handshakes)
         self.seeking.needs = self._needs
         self.seeking.refresh = self._inquiry.refresh
-        self.places = Places(state)
+        self.places = Places(state, handshakes)
         self.leaving = Leaving(state, gossip, dialogue, handshakes)
         dialogue.telling = authority.hear
         dialogue.ways_changed = table.choose

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from gossip import NodeId
+from meshd.node.handshaking import Handshakes
+from meshd.node.peer import HANDSHAKE_RETRY_FIRST
 from meshd.node.state import NodeState
 from meshd.node.wire import Endpoint
 
@@ -24,8 +26,9 @@ MAX_MAPPED = 4
 class Places:
     """Changes the endpoints in the node's state."""
 
-    def __init__(self, state: NodeState) -> None:
+    def __init__(self, state: NodeState, handshakes: Handshakes) -> None:
         self._state = state
+        self._handshakes = handshakes
         self.changed: Callable[[float], None] = lambda now: None
         """Who acts on a change, told the time."""
 
@@ -47,24 +50,43 @@ class Places:
         self._state.bootstrap = tuple(endpoints)
 
     def hint(self, node: NodeId, endpoints: Sequence[Endpoint], now: float) -> bool:
-        """Somebody in our neighbourhood says that `node` is there: try it. False: no such peer."""
+        """Somebody in our neighbourhood says that `node` is there: try it, though gossip may have
+        given it up. False: no such peer, or it has left."""
         peer = self._state.peers.get(node)
-        if peer is None:
+        if peer is None or peer.state == "left":
             return False
         hints = tuple(dict.fromkeys((*endpoints, *peer.hints)))[:MAX_HINTS]
         if hints != peer.hints:
             peer.hints = hints
             if peer.current is not None:
                 peer.paths.consider(hints, now)
-            self.changed(now)
+        if not peer.ready(now):
+            if peer.attempt is None:
+                self._handshakes.begin(peer, now)
+            else:
+                self._handshakes.send(peer, now)
+        self.changed(now)
         return True
 
     def network_changed(self, now: float) -> None:
         """Addresses, routes or links of the host changed: whatever was known of ways is asked
-        again at once."""
+        again at once, and whoever did not answer is called again."""
         for peer in self._state.peers.values():
             peer.paths.recheck(now)
+            peer.retry = HANDSHAKE_RETRY_FIRST
+            if peer.attempt is not None:
+                peer.attempt.next_at = min(peer.attempt.next_at, now)
         self.changed(now)
+
+    def woke(self, slept: float, now: float) -> None:
+        """The host slept, or this process was stopped. `slept`: seconds for which `now` stood
+        still. The others' clocks went on: what we hold of them is so much older."""
+        for session in self._state.sessions.values():
+            session.created_at -= slept
+        for reporters in self._state.reflexive.values():
+            for node in reporters:
+                reporters[node] -= slept
+        self.network_changed(now)
 
     def own(self, now: float) -> tuple[Endpoint, ...]:
         """Our endpoints, best first: named by the person, mapped by gateways, those where peers

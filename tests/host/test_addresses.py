@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from meshd.host.addresses import local_addresses
+from meshd.host.addresses import Attached, attached, local_addresses
 from tests.host.namespaces import inside, namespace, needs_root, run
 
 
@@ -35,6 +35,24 @@ def test_only_addresses_that_a_peer_might_reach_are_listed(ns: str) -> None:
     found = inside(ns, local_addresses)
     assert found[:3] == ["10.0.0.1", "192.168.3.4", "10.0.0.2"]
     assert sorted(found[3:]) == ["2001:db8::7", "fd09::1"]
+
+
+@needs_root
+def test_a_host_that_gave_itself_its_only_address_has_that_one(ns: str) -> None:
+    def ip(*arguments: str) -> None:
+        run("ip", "-n", ns, *arguments)
+
+    ip("link", "add", "v0", "up", "index", "20", "type", "veth", "peer", "v1")
+    ip("address", "add", "169.254.7.7/16", "dev", "v0", "scope", "link")
+    assert inside(ns, local_addresses) == ["169.254.7.7"]
+    assert inside(ns, attached) == [Attached("169.254.7.7", 16, 20, False, True)]
+    ip("link", "set", "v1", "up")
+    ip("address", "add", "10.0.0.1/24", "dev", "v0")
+    assert inside(ns, local_addresses) == ["10.0.0.1"]
+    assert inside(ns, attached) == [
+        Attached("10.0.0.1", 24, 20, True, True),
+        Attached("169.254.7.7", 16, 20, True, True),
+    ]
 
 
 @needs_root

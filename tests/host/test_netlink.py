@@ -13,6 +13,7 @@ from meshd.host.netlink import (
     configure_tun,
     remove_routes,
     replace_addresses,
+    restore_addresses,
 )
 from meshd.host.tun import Tun
 from meshd.node.errors import HostError
@@ -76,6 +77,17 @@ def test_an_address_gives_way_to_another_one_and_the_prefix_keeps_its_route(ns: 
     assert awaited(ns, replace_addresses("t0", moved)) == []
     with pytest.raises(HostError, match="no interface t9"):
         awaited(ns, replace_addresses("t9", moved))
+
+
+def test_what_an_interface_lost_while_it_was_down_comes_back(ns: str) -> None:
+    awaited(ns, configure_tun("t0", ADDRESSES, 1380))
+    run("ip", "-n", ns, "link", "set", "t0", "down")
+    assert not awaited(ns, restore_addresses("t0", ADDRESSES))
+    assert addresses_of(ns) == [ADDRESSES[0]]  # the kernel forgets those of IPv6
+    run("ip", "-n", ns, "link", "set", "t0", "up")
+    assert awaited(ns, restore_addresses("t0", ADDRESSES))
+    assert addresses_of(ns) == list(ADDRESSES)
+    assert awaited(ns, restore_addresses("t0", ADDRESSES))
 
 
 def test_configuring_is_quick(ns: str) -> None:

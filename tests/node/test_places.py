@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
+from meshd.node.handshaking import MAX_SENDS
+from meshd.node.peer import HANDSHAKE_RETRY_FIRST
 from meshd.node.places import MAX_HINTS, MAX_MAPPED
 from meshd.node.wire import Endpoint
 from tests.node.virtual import Mesh
@@ -61,3 +65,95 @@ def test_a_network_that_changed_is_asked_at_once() -> None:
     assert path.next_probe_at > mesh.world.now + 1
     alpha.node.places.network_changed(mesh.world.now)
     assert path.next_probe_at == mesh.world.now
+
+
+def test_a_network_that_changed_has_those_called_again_who_did_not_answer() -> None:
+    mesh = Mesh()
+    alpha, beta = mesh.pair()
+    beta.kill()
+    mesh.run(250)
+    peer = alpha.peer(beta)
+    peer.state = "alive"  # as gossip takes it up again, when somebody else hears of it
+    assert peer.current is None
+    alpha.node.places.hint(peer.id, [("192.168.7.1", 443)], mesh.world.now)
+    assert peer.attempt is not None
+    peer.attempt.next_at, peer.retry = mesh.world.now + 15, 20.0
+    alpha.node.places.network_changed(mesh.world.now)
+    assert peer.attempt.next_at == mesh.world.now
+    assert peer.retry == HANDSHAKE_RETRY_FIRST
+
+
+def test_a_hint_finds_even_whom_gossip_has_given_up() -> None:
+    mesh = Mesh()
+    alpha, beta = mesh.pair()
+    beta.kill()
+    mesh.run(250)
+    peer = alpha.peer(beta)
+    assert peer.state == "dead"
+    assert peer.current is None
+    beta.endpoints = [("192.168.7.2", 443)]
+    mesh.network.place("192.168.7.2")
+    beta.start()
+    sent = len(mesh.sent)
+    assert alpha.node.places.hint(peer.id, beta.endpoints, mesh.world.now)
+    alpha.settle()
+    assert ("192.168.7.2", 443) in [d.destination for d in list(mesh.sent)[sent:]]
+    mesh.run(0.1)
+    assert peer.ready(mesh.world.now)
+
+
+def test_a_hint_about_a_member_that_left_is_nothing() -> None:
+    mesh = Mesh()
+    alpha, beta = mesh.pair()
+    beta.kill()
+    peer = alpha.peer(beta)
+    peer.state = "left"
+    assert not alpha.node.places.hint(peer.id, [("192.168.7.1", 443)], mesh.world.now)
+    assert peer.attempt is None
+
+
+def test_hints_that_come_again_and_again_do_not_flood() -> None:
+    mesh = Mesh()
+    alpha, beta = mesh.pair()
+    beta.kill()
+    mesh.run(250)
+    peer = alpha.peer(beta)
+    hint: Endpoint = ("192.168.7.1", 443)
+    before = sum(d.destination == hint for d in mesh.sent)
+    for _ in range(100):
+        alpha.node.places.hint(peer.id, [hint], mesh.world.now)
+        alpha.settle()
+    assert sum(d.destination == hint for d in mesh.sent) - before == MAX_SENDS
+
+
+def test_sessions_are_as_much_older_as_the_host_slept() -> None:
+    mesh = Mesh()
+    alpha, beta = mesh.pair()
+    mesh.run(30)
+    peer = alpha.peer(beta)
+    session, now = peer.current, mesh.world.now
+    assert session is not None
+    age = session.age(now)
+    alpha.node.places.woke(60.0, now)
+    assert session.age(now) == pytest.approx(age + 60)
+    alpha.settle()
+    mesh.run(1)
+    assert peer.current is session
+    alpha.node.places.woke(3600.0, mesh.world.now)
+    alpha.settle()
+    mesh.run(1)
+    assert peer.current is not None
+    assert peer.current is not session
+    assert peer.ready(mesh.world.now)
+
+
+def test_where_peers_saw_us_before_a_sleep_is_not_told_any_more() -> None:
+    mesh = Mesh()
+    alpha, beta = mesh.pair()
+    mesh.run(30)
+    now = mesh.world.now
+    seen = ("203.0.113.7", 9)
+    alpha.node.state.reflexive[seen] = {beta.identity.id: now}
+    assert seen in alpha.node.places.own(now)
+    alpha.node.places.woke(100.0, now)
+    assert seen not in alpha.node.places.own(now)
