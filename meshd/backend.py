@@ -17,6 +17,7 @@ from meshd.contract import (
     PathStatus,
     PeerStatus,
     Pong,
+    PortMapping,
     Renewed,
     Revoked,
     Route,
@@ -67,6 +68,8 @@ class NodeBackend:
         self.lookups = Lookups(node, pump, endpoints)
         self._pings: dict[int, asyncio.Future[PongOutput]] = {}
         self._renewals: dict[int, asyncio.Future[RenewalEnded]] = {}
+        self.port_mapping: Callable[[], PortMapping | None] = lambda: None
+        """What a gateway forwards to us."""
         self.failing: str | None = None
         """What is wrong with this node, for `/health`; None when nothing is."""
 
@@ -85,6 +88,7 @@ class NodeBackend:
             "version": __version__,
             "uptime_s": round(now - self._started_at, 3),
             "neighbours": len(self._node.gossip.neighbours()),
+            "port_mapping": self.port_mapping(),
         }
         peers = sorted(self._node.state.members(), key=lambda peer: (peer.name, peer.id))
         return {

@@ -56,6 +56,8 @@ class Network:
     cidr: IPv4Network | None = None
     endpoints: tuple[HostPort, ...] = ()
     """Public addresses to advertise, beside those found out; `listen_port` where no port stands."""
+    port_mapping: bool = True
+    """Whether gateways are asked to forward our port to us."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,6 +296,7 @@ _PARSERS: dict[str, Callable[[object], object]] = {
     "network.name": values.named,
     "network.cidr": values.cidr,
     "network.endpoints": values.endpoints,
+    "network.port_mapping": values.boolean,
     "security.use_tls": values.boolean,
     "security.stealth_mode": values.boolean,
     "performance.max_peers": values.integer(1, 65535),

@@ -26,6 +26,17 @@ class PathStatus(TypedDict):
     frames_saved: int
 
 
+class PortMapping(TypedDict):
+    """A gateway that forwards our UDP port; `protocol` is pcp, nat-pmp or upnp. `stream_endpoint`:
+    the same of our TCP port, if it does."""
+
+    protocol: str
+    gateway: str
+    endpoint: str
+    stream_endpoint: str | None
+    expires_s: float
+
+
 class SelfStatus(TypedDict):
     """This node; `mesh` is the mesh id in hex."""
 
@@ -38,6 +49,7 @@ class SelfStatus(TypedDict):
     version: str
     uptime_s: float
     neighbours: int
+    port_mapping: PortMapping | None
 
 
 class PeerStatus(TypedDict):

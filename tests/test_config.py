@@ -97,6 +97,7 @@ bootstrap = ["seed.example.net"]
 name = "staging"
 cidr = "100.65.0.0/16"
 endpoints = ["203.0.113.5", "203.0.113.6:7"]
+port_mapping = false
 [security]
 use_tls = false
 stealth_mode = false

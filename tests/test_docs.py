@@ -477,6 +477,7 @@ def test_every_place_and_every_variable_is_told() -> None:
     [
         "Status",
         "SelfStatus",
+        "PortMapping",
         "PeerStatus",
         "PathStatus",
         "Pong",

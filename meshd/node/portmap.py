@@ -183,6 +183,10 @@ class Portmap:
         if self._poll_at is not None:
             self._poll_at = min(self._poll_at, max(now, self._polled_at + NUDGE_INTERVAL))
 
+    def recheck(self, now: float) -> None:
+        """The gateway may not know us any more, or our clock stood still: ask for all again."""
+        self._remake(now)
+
     def close(self, now: float) -> None:
         """Take all mappings back. Go on with `receive` and `handle_timer` until `closed`."""
         self._closing = True

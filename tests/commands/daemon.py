@@ -97,6 +97,7 @@ class FakeBackend:
                 "version": "1.2.3",
                 "uptime_s": 1.0,
                 "neighbours": 1,
+                "port_mapping": None,
             },
             "peers": self.peers,
             "notices": self.notices,

@@ -57,6 +57,7 @@ class Gateway:
     started: float = 0.0
     pcp: bool = True
     natpmp: bool = True
+    client: str = CLIENT
     outside: str = OUTSIDE
     lifetime: int = 3600
     result: int = 0
@@ -80,7 +81,7 @@ class Gateway:
         if not self.pcp:  # RFC 6886 section 3.5
             return [struct.pack(">BBHI", 0, 128 | request[1], 1, epoch)] if self.natpmp else []
         assert len(request) in (24, 60)
-        assert IPv6Address(request[8:24]) == IPv6Address("::ffff:" + CLIENT)
+        assert IPv6Address(request[8:24]) == IPv6Address("::ffff:" + self.client)
         if request[1] == 0:
             return [pcp_head(0, 0, 0, epoch)]
         lifetime = int.from_bytes(request[4:8], "big")
