@@ -21,6 +21,7 @@ from gossip import DecodeError, GossipConfig, Record
 from gossip.records import decode as decode_record
 from meshd.backend import NodeBackend
 from meshd.config import Config
+from meshd.forwarding import Forwarding
 from meshd.host import log
 from meshd.host.listeners import UnixListener, open_tcp
 from meshd.host.priority import run_first
@@ -34,6 +35,7 @@ from meshd.node.identity import Identity
 from meshd.node.leaving import has_left
 from meshd.node.node import Node
 from meshd.node.outputs import Output
+from meshd.node.pcp import Transport
 from meshd.node.state import NodeConfig
 from meshd.node.wire import Endpoint
 from meshd.pump import Pump
@@ -105,6 +107,7 @@ class Daemon:
             self._surroundings = Surroundings(
                 config, self._node, self._udp.port, self._pump.settle, self._interface
             )
+            self._forwarding = self._make_forwarding()
             self._backend = NodeBackend(
                 self._node,
                 self._pump,
@@ -113,17 +116,23 @@ class Daemon:
                 self._stopping.set,
                 self._surroundings.own_endpoints,
             )
+            self._backend.port_mapping = self._forwarding.status
             self._pump.start()
             stack.callback(self._pump.stop)
             stack.callback(self._cancel)
             self._surroundings.start()
             stack.callback(self._surroundings.close)
+            if config.network.port_mapping:
+                self._surroundings.changed.append(self._forwarding.look)
+                self._forwarding.start()
+            stack.callback(self._forwarding.close)
             self._signals()
             # What lives now lives on: the collector need not look at it again while packets flow.
             gc.collect()
             gc.freeze()
             await self._serve_api(listener, public)
             self._close()
+            await self._forwarding.stop()
         if self._failure is not None:
             raise self._failure
 
@@ -168,6 +177,13 @@ class Daemon:
             _log.warning("%s", notice)
             self._notices.append(notice)
         return node
+
+    def _make_forwarding(self) -> Forwarding:
+        ports = [(Transport.UDP, self._udp.port)]
+        if self._config.security.use_tls:
+            ports.append((Transport.TCP, self._udp.port))
+        address = self._config.listen_address
+        return Forwarding(self._node, ports, address, self._pump.settle)
 
     def _stored_records(self) -> list[Record]:
         records = []
@@ -278,6 +294,8 @@ class Daemon:
                 self._backend.lookups.ended(output)
             case outputs.RenewalEnded():
                 self._backend.renewed(output)
+            case outputs.Explained():
+                self._backend.seeing.explained(output)
             case _:
                 raise AssertionError(f"the pump does {type(output).__name__}")
 

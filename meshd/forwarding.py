@@ -48,9 +48,13 @@ class Report:
 class Forwarding:
     """Asks every default gateway from `start` to `stop`, and tells the node what they forward."""
 
-    def __init__(self, node: Node, ports: Ports, settle: Callable[[], None]) -> None:
-        """`ports`: ours, that of UDP first; `settle`: called after the node was told."""
+    def __init__(
+        self, node: Node, ports: Ports, address: str | None, settle: Callable[[], None]
+    ) -> None:
+        """`ports`: ours, that of UDP first; `address`: the only one that we listen on, if it is
+        one only; `settle`: called after the node was told."""
         self._node = node
+        self._address = address
         self._ports = ports
         self._settle = settle
         self._loop = asyncio.get_running_loop()
@@ -60,6 +64,7 @@ class Forwarding:
         self._key = hashlib.blake2s(secret, person=b"portmap").digest()
         self._asked: dict[Gateway, _Asked] = {}
         self._announcements: Announcements | None = None
+        self._stopping = False
 
     def start(self) -> None:
         """Ask now, and go on."""
@@ -73,7 +78,8 @@ class Forwarding:
 
     def look(self) -> None:
         """Gateways, or our addresses towards them, may have changed, or the host has slept."""
-        found = gateways()
+        only = self._address
+        found = [each for each in gateways() if only is None or each.client == only]
         for gateway in [known for known in self._asked if known not in found]:
             self._asked.pop(gateway).close()
         for gateway in found:
@@ -85,7 +91,8 @@ class Forwarding:
         self.tell()
 
     async def stop(self) -> None:
-        """Take all mappings back, as far as gateways answer soon."""
+        """Take all mappings back, as far as gateways answer soon. The node is not told."""
+        self._stopping = True
         asked = list(self._asked.values())
         if asked:
             await asyncio.wait(
@@ -124,6 +131,8 @@ class Forwarding:
 
     def tell(self) -> None:
         """Tell the node where UDP is forwarded to it from."""
+        if self._stopping:
+            return
         mappings = [mapping for asked in self._asked.values() for mapping in asked.mappings()]
         endpoints = [each.endpoint for each in mappings if each.transport is Transport.UDP]
         self._node.places.set_mapped(list(dict.fromkeys(endpoints)), self._loop.time())

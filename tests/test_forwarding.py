@@ -66,14 +66,14 @@ class Watched(Forwarding):
 class Host:
     """A node whose gateway is at a loopback address."""
 
-    def __init__(self) -> None:
+    def __init__(self, address: str | None = None) -> None:
         now = asyncio.get_running_loop().time()
         config = NodeConfig(gossip=GossipConfig.lan())
         identity = Mesh().alpha().identity
         self.node = Node(identity, config, Random(1), os.urandom, now, time.time())
         self.settled = 0
         self.changed = asyncio.Event()
-        self.forwarding = Watched(self.node, PORTS, self._settle)
+        self.forwarding = Watched(self.node, PORTS, address, self._settle)
         self.forwarding.changed = self.changed
 
     def _settle(self) -> None:
@@ -179,6 +179,14 @@ async def test_a_gateway_that_cannot_be_reached_is_none(found: list[Found]) -> N
     host.forwarding.start()
     assert host.forwarding.reports() == []
     await host.forwarding.stop()
+
+
+async def test_only_gateways_of_the_one_address_that_we_listen_on_are_asked() -> None:
+    for address, asked in ((None, 1), (CLIENT, 1), ("192.0.2.7", 0)):
+        host = Host(address)
+        host.forwarding.start()
+        assert len(host.forwarding.reports()) == asked
+        host.forwarding.close()
 
 
 async def test_after_a_change_all_is_asked_for_again() -> None:
