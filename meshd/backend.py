@@ -14,6 +14,7 @@ from meshd.contract import (
     Found,
     Invited,
     Left,
+    Netcheck,
     PathStatus,
     PeerStatus,
     Pong,
@@ -23,6 +24,7 @@ from meshd.contract import (
     Route,
     SelfStatus,
     Status,
+    Why,
 )
 from meshd.host.metrics import Statistics, render
 from meshd.host.storage import Storage
@@ -37,6 +39,7 @@ from meshd.node.path import PathKind
 from meshd.node.peer import Peer
 from meshd.node.wire import Endpoint, format_endpoint
 from meshd.pump import Pump
+from meshd.seeing import Seeing
 
 RENEW_TIMEOUT = 40.0
 """Seconds that a person waits for a new certificate."""
@@ -66,6 +69,7 @@ class NodeBackend:
         self._started_at = self._loop.time()
         self._tokens = itertools.count(1)
         self.lookups = Lookups(node, pump, endpoints)
+        self.seeing = Seeing(node, pump)
         self._pings: dict[int, asyncio.Future[PongOutput]] = {}
         self._renewals: dict[int, asyncio.Future[RenewalEnded]] = {}
         self.port_mapping: Callable[[], PortMapping | None] = lambda: None
@@ -185,6 +189,23 @@ class NodeBackend:
             for prefix, peer, selected in self._node.routes()
         ]
 
+    async def why(self, peer: str) -> Why:
+        """Why a peer is reached as it is, as both ends see it. Raises LocalError."""
+        found = await self.lookups.peer(peer)
+        here, there = await self.seeing.ends(found)
+        return {
+            "id": found.id.hex(),
+            "name": found.name,
+            "state": found.state,
+            "path": _path(found) if found.ready(self._loop.time()) else None,
+            "here": here,
+            "there": there,
+        }
+
+    def netcheck(self) -> Netcheck:
+        """See `Seeing.netcheck`."""
+        return self.seeing.netcheck(self.port_mapping())
+
     # Acting
 
     async def ping(self, peer: str, timeout: float) -> Pong | None:
@@ -211,6 +232,8 @@ class NodeBackend:
             "address": address,
             "rtt_ms": round(pong.rtt * 1e3, 3),
             "path": _path(found),
+            "kind": pong.kind,
+            "via": pong.via,
         }
 
     def answered(self, pong: PongOutput) -> None:

@@ -153,12 +153,16 @@ def _add_showing(verbs: Any) -> None:
         "-c", "--count", type=_count, default=3, metavar="N", help="how many (default: 3)"
     )
     ping.add_argument(
+        "--until-direct",
+        action="store_true",
+        help="until an answer comes by a direct way; fails at the timeout",
+    )
+    ping.add_argument(
         "-W",
         "--timeout",
-        type=_seconds,
-        default=5.0,
+        type=_patience,
         metavar="S",
-        help="seconds to wait for each answer (default: 5)",
+        help="seconds to wait for each answer (default: 5); of all of --until-direct (default: 30)",
     )
     ping.add_argument(
         "-i",
@@ -168,6 +172,9 @@ def _add_showing(verbs: Any) -> None:
         metavar="S",
         help="seconds between them (default: 1)",
     )
+    why = _verb(verbs, "why", "see:why", "say why a peer is reached as it is", reading=True)
+    why.add_argument("peer", metavar="PEER", help="a name, id or overlay address")
+    _verb(verbs, "netcheck", "see:netcheck", "show what the network lets through", reading=True)
     lookup = _verb(verbs, "lookup", "show:lookup", "find the node of an address", reading=True)
     lookup.add_argument("query", metavar="ADDR|NAME", help="an address, name or id")
     _verb(verbs, "routes", "show:routes", "show who offers which prefixes", reading=True)
@@ -232,6 +239,16 @@ def _seconds(text: str) -> float:
         value = 0.0
     if not 0.001 <= value <= 30:
         raise argparse.ArgumentTypeError("expected seconds, from 0.001 to 30")
+    return value
+
+
+def _patience(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0.001 <= value <= 3600:
+        raise argparse.ArgumentTypeError("expected seconds, from 0.001 to 3600")
     return value
 
 

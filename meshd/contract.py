@@ -76,13 +76,90 @@ class Status(TypedDict):
 
 
 class Pong(TypedDict):
-    """One answered ping: who answered, over which way, after how long."""
+    """One answered ping: who answered, over which way, after how long. `kind` and `via`, an
+    endpoint or the relay's name, are this answer's; `path` is what is used now."""
 
     id: str
     name: str
     address: str
     rtt_ms: float
     path: PathStatus | None
+    kind: str
+    via: str
+
+
+class CandidateStatus(TypedDict):
+    """A place where a node may be found, and how that is known."""
+
+    endpoint: str
+    origin: str
+
+
+class TriedStatus(TypedDict):
+    """A way that was tried; `target` is an endpoint, or the relay's node id; `stands` is used,
+    answers or tried."""
+
+    kind: str
+    target: str
+    stands: str
+    rtt_ms: float | None
+    heard_s: float | None
+    error: str
+
+
+class EndStatus(TypedDict):
+    """How one end sees the ways between two nodes; `told`: whether it was asked, rather than taken
+    from its record, in which case there is nothing but candidates."""
+
+    id: str
+    name: str
+    told: bool
+    reason: str
+    candidates: list[CandidateStatus]
+    tried: list[TriedStatus]
+
+
+class Why(TypedDict):
+    """Why a peer is reached as it is; `here` and `there` are the two ends."""
+
+    id: str
+    name: str
+    state: str
+    path: PathStatus | None
+    here: EndStatus
+    there: EndStatus
+
+
+class FamilyStatus(TypedDict):
+    """IPv4 or IPv6 below the mesh. `works`: whether a peer was reached by UDP over it; `own`: this
+    host's endpoints; `seen`: where peers saw it."""
+
+    works: bool
+    own: list[str]
+    seen: list[str]
+
+
+class RelayStatus(TypedDict):
+    """A node that would relay for this one; `role`: whether it has the role `relay`."""
+
+    id: str
+    name: str
+    role: bool
+    rtt_ms: float | None
+
+
+class Netcheck(TypedDict):
+    """What the network around this host lets through. `udp` is null while nobody is reached."""
+
+    udp: bool | None
+    ipv4: FamilyStatus
+    ipv6: FamilyStatus
+    mapping: str
+    port_mapping: PortMapping | None
+    direct: int
+    relayed: int
+    streams: int
+    relays: list[RelayStatus]
 
 
 class Found(TypedDict):
@@ -165,6 +242,12 @@ class Backend(Protocol):
 
     def routes(self) -> list[Route]:
         """Every route that members offer."""
+
+    async def why(self, peer: str) -> Why:
+        """Both ends' candidates, what was tried, and why the path in use is. Raises LocalError."""
+
+    def netcheck(self) -> Netcheck:
+        """What the network around this host lets through."""
 
     async def ping(self, peer: str, timeout: float) -> Pong | None:
         """Probe a peer through its session once; None if no answer came in `timeout` seconds.

@@ -130,11 +130,10 @@ def way(path: PathStatus, names: Mapping[str, str]) -> str:
 
 def pong(answer: Pong) -> str:
     """`pong from beta (100.64.3.4) via direct 192.0.2.1:443 in 1.24 ms`."""
-    path = answer["path"]
-    via = f" via {way(path, {})}" if path else ""
-    return printable(
-        f"pong from {answer['name']} ({answer['address']}){via} in {milliseconds(answer['rtt_ms'])}"
-    )
+    via = f'relay "{answer["via"]}"' if answer["kind"] == "relay" else ""
+    came = via or f"{answer['kind']} {answer['via']}"
+    who = f"{answer['name']} ({answer['address']})"
+    return printable(f"pong from {who} via {came} in {milliseconds(answer['rtt_ms'])}")
 
 
 def found(data: Found) -> str:

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from meshd.node.certificates import Certificate
     from meshd.node.mesh import MeshDocument
 
+ANSWER_TIMEOUT, MAX_ANSWER_TIMEOUT = 5.0, 30.0
+"""Seconds to wait for one answer unless told otherwise, and at most."""
+DIRECT_TIMEOUT = 30.0
+"""Seconds to wait for a direct way."""
 PING_MARGIN = 5.0
 """Seconds beyond a ping's own timeout to wait for the daemon's answer."""
 
@@ -43,22 +47,34 @@ def lookup(args: argparse.Namespace) -> int:
 
 
 def ping(args: argparse.Namespace) -> int:
-    """`meshd ping PEER`: succeeds when at least one answer came."""
-    client = DaemonClient(args.socket)
-    pongs: list[Any] = []
-    body = {"peer": args.peer, "timeout": args.timeout}
-    for number in range(args.count):
-        if number:
+    """`meshd ping PEER`: succeeds when at least one answer came; with `--until-direct` when one
+    came by a direct way."""
+    client, pongs, sent = DaemonClient(args.socket), list[Any](), 0
+    timeout = min(args.timeout or ANSWER_TIMEOUT, MAX_ANSWER_TIMEOUT)
+    end = time.monotonic() + (args.timeout or DIRECT_TIMEOUT)
+    is_direct = False
+    while not is_direct and (args.until_direct or sent < args.count):
+        if sent:
             time.sleep(args.interval)
-        pong = client.post("/v1/ping", body, args.timeout + PING_MARGIN)["pong"]
+        if args.until_direct:
+            timeout = min(ANSWER_TIMEOUT, end - time.monotonic())
+            if timeout <= 0:
+                break
+        body = {"peer": args.peer, "timeout": timeout}
+        pong = client.post("/v1/ping", body, timeout + PING_MARGIN)["pong"]
+        sent += 1
         if pong is not None:
             pongs.append(pong)
+            is_direct = args.until_direct and pong["kind"] == "direct"
         if not args.json:
-            text = f"no answer from {args.peer} within {args.timeout:g} s"
+            text = f"no answer from {args.peer} within {timeout:.3g} s"
             print(render.pong(pong) if pong else render.printable(text), flush=True)
     if args.json:
-        print(_json({"peer": args.peer, "sent": args.count, "pongs": pongs}))
-    return 0 if pongs else 1
+        print(_json({"peer": args.peer, "sent": sent, "pongs": pongs}))
+    elif args.until_direct and not is_direct:
+        text = f"no direct way to {args.peer} yet: `meshd why {args.peer}` says what was tried"
+        print(render.printable(text))
+    return 0 if (is_direct if args.until_direct else pongs) else 1
 
 
 def cert_show(args: argparse.Namespace) -> int:

@@ -162,6 +162,8 @@ class _LocalApi(_ReadApi):
             *super().routes(),
             web.get("/v1/status", self._status),
             web.get("/v1/routes", self._routes),
+            web.get("/v1/netcheck", self._netcheck),
+            web.post("/v1/why", self._why),
             web.post("/v1/lookup", self._lookup),
             web.post("/v1/ping", self._ping),
             web.post("/v1/invite", self._invite),
@@ -180,6 +182,13 @@ class _LocalApi(_ReadApi):
     async def _lookup(self, request: web.Request) -> web.Response:
         text = _text(await _body(request, "query"), "query")
         return web.json_response(await self._backend.lookup(text))
+
+    async def _netcheck(self, request: web.Request) -> web.Response:
+        return web.json_response(self._backend.netcheck())
+
+    async def _why(self, request: web.Request) -> web.Response:
+        peer = _text(await _body(request, "peer"), "peer")
+        return web.json_response(await self._backend.why(peer))
 
     async def _ping(self, request: web.Request) -> web.Response:
         body = await _body(request, "peer", "timeout")

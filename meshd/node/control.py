@@ -17,6 +17,8 @@ Each is one CBOR array in a frame's `CONTROL` entry, its type first (canonical C
     REVOCATION_LIST [13, authority, number, size, offset, piece]  a piece of it; size 0: none here
     RENEW        [14, CSR, move]              another certificate; move 1: with another IPv4 address
     RENEWED      [15, chain or null, why]     the new chain, or the reason for none
+    WHY          [17, token]                  how do you see the ways between us?
+    WHY_ANSWER   [18, token, view]            like this; see `explaining`
 """
 
 from __future__ import annotations
@@ -149,6 +151,21 @@ class Renewed:
     reason: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Why:
+    """A person at the sender's asks how the receiver sees the ways between the two."""
+
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
+class WhyAnswer:
+    """The answer: an encoded `explaining.View`."""
+
+    token: int
+    view: bytes
+
+
 Control = (
     Gossip
     | Probe
@@ -164,6 +181,8 @@ Control = (
     | RevocationPiece
     | Renew
     | Renewed
+    | Why
+    | WhyAnswer
 )
 
 
@@ -202,6 +221,10 @@ def _fields(message: Control) -> list[object]:
             return [14, csr, int(move) | int(rename) << 1]
         case Renewed(chain, reason):
             return [15, list(chain) or None, reason]
+        case Why(token):
+            return [17, token]
+        case WhyAnswer(token, view):
+            return [18, token, view]
 
 
 def decode_control(data: bytes) -> Control:
@@ -242,6 +265,10 @@ def _message(fields: list[object]) -> Control:
             return CertificateChain(tuple(_bytes(der) for der in chain))
         case [11]:
             return Close()
+        case [17, int(token)] if 0 <= token < 1 << 64:
+            return Why(token)
+        case [18, int(token), bytes(view)] if 0 <= token < 1 << 64:
+            return WhyAnswer(token, view)
         case _:
             return _certificates(fields)
 

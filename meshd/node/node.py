@@ -20,6 +20,7 @@ from meshd.node.credentials import Credentials
 from meshd.node.dialogue import Dialogue
 from meshd.node.enroller import Enroller
 from meshd.node.errors import RemoteError
+from meshd.node.explaining import Explaining
 from meshd.node.handshaking import Handshakes
 from meshd.node.holding import keys_of
 from meshd.node.identity import Identity
@@ -96,6 +97,7 @@ class Node:
             state, self._gossip, self._authority, self._dialogue, self._relay, membership.rebuild
         )
         membership.places.changed = self._places_changed
+        self.explaining = Explaining(state, self._dialogue, membership.places.own)
         membership.addresses_changed = self._inbound.own
         membership.revocations_changed = self.credentials.lists.record_changed
         self.outbound.unknown = membership.seeking.hold

@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from gossip import NodeId
+from meshd.node.account import View
 from meshd.node.identity import Identity
 from meshd.node.invitation import Invitation
 from meshd.node.wire import Batch, Endpoint, Frame
@@ -131,6 +132,14 @@ class RenewalEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class Explained:
+    """The answer to `Explaining.ask`: how the other end sees the ways between us."""
+
+    token: int
+    view: View
+
+
+@dataclass(frozen=True, slots=True)
 class Warned:
     """A sentence for the log: something happened that a person should know."""
 
@@ -167,5 +176,6 @@ Output = (
     | AuthFailure
     | Pong
     | RenewalEnded
+    | Explained
     | Warned
 )

@@ -14,6 +14,7 @@ from meshd.contract import (
     Found,
     Invited,
     Left,
+    Netcheck,
     PathStatus,
     PeerStatus,
     Pong,
@@ -21,6 +22,7 @@ from meshd.contract import (
     Revoked,
     Route,
     Status,
+    Why,
 )
 from meshd.host.api import ApiServer
 from meshd.host.listeners import UnixListener
@@ -47,6 +49,64 @@ RELAYED: PathStatus = {
     "span": 128,
     "parity": 0.0,
     "frames_saved": 0,
+}
+
+
+WHY: Why = {
+    "id": BETA,
+    "name": "beta",
+    "state": "alive",
+    "path": {**RELAYED, "via": "cc" * 16},
+    "here": {
+        "id": "a1" * 16,
+        "name": "alpha",
+        "told": True,
+        "reason": "none of 1 direct ways answers, and it is the only one that answers",
+        "candidates": [{"endpoint": "203.0.113.5:443", "origin": "seen by peers"}],
+        "tried": [
+            {
+                "kind": "relay",
+                "target": "cc" * 16,
+                "stands": "used",
+                "rtt_ms": 32.46,
+                "heard_s": 1.2,
+                "error": "",
+            },
+            {
+                "kind": "direct",
+                "target": "192.0.2.1:443",
+                "stands": "tried",
+                "rtt_ms": None,
+                "heard_s": None,
+                "error": "no answer yet",
+            },
+        ],
+    },
+    "there": {
+        "id": BETA,
+        "name": "beta",
+        "told": False,
+        "reason": "it could not be asked",
+        "candidates": [{"endpoint": "192.0.2.1:443", "origin": "its record"}],
+        "tried": [],
+    },
+}
+NETCHECK: Netcheck = {
+    "udp": True,
+    "ipv4": {"works": True, "own": ["192.168.1.10:443"], "seen": ["203.0.113.5:443"]},
+    "ipv6": {"works": False, "own": [], "seen": []},
+    "mapping": "endpoint-independent",
+    "port_mapping": {
+        "protocol": "pcp",
+        "gateway": "192.168.1.1",
+        "endpoint": "203.0.113.5:443",
+        "stream_endpoint": None,
+        "expires_s": 3600.0,
+    },
+    "direct": 2,
+    "relayed": 1,
+    "streams": 0,
+    "relays": [{"id": BETA, "name": "beta", "role": True, "rtt_ms": 1.2}],
 }
 
 
@@ -128,6 +188,12 @@ class FakeBackend:
 
     def routes(self) -> list[Route]:
         return self.offered
+
+    async def why(self, peer: str) -> Why:
+        return WHY
+
+    def netcheck(self) -> Netcheck:
+        return NETCHECK
 
     async def ping(self, peer: str, timeout: float) -> Pong | None:
         if self.error:

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from meshd.commands import render
-from meshd.contract import PathStatus
+from meshd.contract import PathStatus, Pong
 from tests.commands.daemon import BETA, DIRECT, RELAYED, FakeBackend, peer
 
 
@@ -86,14 +86,18 @@ def test_a_lonely_node_is_told_what_to_type() -> None:
 
 
 def test_a_pong_tells_who_and_which_way() -> None:
-    answer = render.pong(
-        {"id": BETA, "name": "beta", "address": "100.64.0.2", "rtt_ms": 1.234, "path": DIRECT}
-    )
-    assert answer == "pong from beta (100.64.0.2) via direct 192.0.2.1:443 in 1.23 ms"
-    answer = render.pong(
-        {"id": BETA, "name": "beta", "address": "100.64.0.2", "rtt_ms": 1.0, "path": RELAYED}
-    )
-    assert 'via relay "bebebebe"' in answer
+    pong: Pong = {
+        "id": BETA,
+        "name": "beta",
+        "address": "100.64.0.2",
+        "rtt_ms": 1.234,
+        "path": DIRECT,
+        "kind": "stream",
+        "via": "192.0.2.1:443",
+    }
+    answer = render.pong(pong)
+    assert answer == "pong from beta (100.64.0.2) via stream 192.0.2.1:443 in 1.23 ms"
+    assert 'via relay "gamma"' in render.pong({**pong, "kind": "relay", "via": "gamma"})
 
 
 def test_a_lookup_and_routes_are_tables() -> None:

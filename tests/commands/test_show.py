@@ -15,7 +15,16 @@ from meshd.host.storage import Storage
 from meshd.node.errors import LocalError
 from tests.commands.daemon import BETA, DIRECT, FakeBackend, peer, serving
 
-PONG: Any = {"id": BETA, "name": "beta", "address": "100.64.0.2", "rtt_ms": 1.5, "path": DIRECT}
+PONG: Any = {
+    "id": BETA,
+    "name": "beta",
+    "address": "100.64.0.2",
+    "rtt_ms": 1.5,
+    "path": DIRECT,
+    "kind": "direct",
+    "via": "192.0.2.1:443",
+}
+RELAYED: Any = {**PONG, "kind": "relay", "via": "gamma"}
 
 
 @pytest.fixture
@@ -108,6 +117,44 @@ def test_a_ping_without_any_answer_fails(
     assert json.loads(text) == {"peer": "beta", "sent": 1, "pongs": []}
     code, _ = asked(FakeBackend(error=LocalError("no peer x")), tmp_path, capsys, "ping", "x")
     assert code == 1
+
+
+def test_a_ping_until_direct_says_which_way_each_answer_came(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("meshd.commands.show.time.sleep", lambda seconds: None)
+    backend = FakeBackend(pongs=[None, RELAYED, RELAYED, PONG])
+    code, text = asked(backend, tmp_path, capsys, "ping", "beta", "--until-direct")
+    assert code == 0
+    assert text.splitlines() == [
+        "no answer from beta within 5 s",
+        'pong from beta (100.64.0.2) via relay "gamma" in 1.50 ms',
+        'pong from beta (100.64.0.2) via relay "gamma" in 1.50 ms',
+        "pong from beta (100.64.0.2) via direct 192.0.2.1:443 in 1.50 ms",
+    ]
+
+
+def test_a_ping_until_direct_fails_at_its_timeout(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("meshd.commands.show.time.monotonic", lambda: clock[0])
+
+    def sleep(seconds: float) -> None:
+        clock[0] += seconds
+
+    monkeypatch.setattr("meshd.commands.show.time.sleep", sleep)
+    options = ("ping", "beta", "--until-direct", "--timeout", "12", "-i", "4")
+    backend = FakeBackend(pongs=[RELAYED] * 9)
+    code, text = asked(backend, tmp_path, capsys, *options)
+    assert code == 1
+    assert text.splitlines()[-1] == (
+        "no direct way to beta yet: `meshd why beta` says what was tried"
+    )
+    assert backend.asked == [("beta", 5.0), ("beta", 5.0), ("beta", 4.0)]
+    backend, clock[0] = FakeBackend(pongs=[RELAYED] * 9), 0.0
+    code, text = asked(backend, tmp_path, capsys, *options, "--json")
+    assert (code, json.loads(text)["sent"]) == (1, 3)
 
 
 def test_cert_show_tells_what_the_certificate_says(

@@ -30,7 +30,7 @@ from gossip.errors import DecodeError
 from gossip.members import MemberState
 from meshd.config import _PARSERS
 from meshd.configvalues import Unexpected
-from meshd.node import control, pcp, wire
+from meshd.node import account, control, pcp, wire
 from meshd.node import records as mesh_records
 from meshd.node.certificates import TrustError, parse_certificate, read_csr
 from meshd.node.cookies import CookieJar
@@ -203,6 +203,11 @@ CHAIN = mesh_records.encode_chain([LEAF.der])
 assert CHAIN is not None
 ENDPOINTS: tuple[wire.Endpoint, ...] = (("192.0.2.1", 443), ("2001:db8::1", 443))
 TOKEN = Token(bytes(16), bytes(32), bytes(16), 2_000_000_000, ENDPOINTS).encode()
+VIEW = account.View(
+    "direct ways go first",
+    (account.Candidate("192.0.2.1:443", account.ORIGINS[0]),),
+    (account.Tried("relay", B.hex(), account.STANDS[0], 0.01, None, "no answer yet"),),
+)
 CONTROLS: tuple[control.Control, ...] = (
     control.Gossip(MESSAGES[0]),
     control.Probe(1 << 40, 300),
@@ -221,6 +226,8 @@ CONTROLS: tuple[control.Control, ...] = (
     control.Renew(CSR, True),
     control.Renewed((LEAF.der, ISSUER.certificate.der)),
     control.Renewed((), "why not"),
+    control.Why(7),
+    control.WhyAnswer(7, VIEW.encode()),
 )
 CALLER, CALLED = handshakes.initiator(), handshakes.responder()
 INITIATION = CALLER.message(handshakes.MEMBER)
@@ -311,6 +318,7 @@ DECODERS: dict[str, Callable[[], Decoder]] = {
         RemoteError,
         *(control.encode_control(message)[wire.ENTRY_SIZE :] for message in CONTROLS),
     ),
+    "account": plain(account.decode_view, RemoteError, VIEW.encode()),
     "endpoint": plain(wire.unpack_endpoint, ValueError, *map(wire.pack_endpoint, ENDPOINTS)),
     "initiation": plain(CALLED.read, RemoteError, INITIATION, ENROLMENT),
     "initiation-resealed": plain(

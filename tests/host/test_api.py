@@ -10,7 +10,18 @@ from typing import Any
 
 import pytest
 
-from meshd.contract import Found, Invited, Left, Pong, Renewed, Revoked, Route, Status
+from meshd.contract import (
+    Found,
+    Invited,
+    Left,
+    Netcheck,
+    Pong,
+    Renewed,
+    Revoked,
+    Route,
+    Status,
+    Why,
+)
 from meshd.host import api
 from meshd.host.api import ApiServer
 from meshd.host.listeners import UnixListener, open_tcp
@@ -40,6 +51,7 @@ class FakeBackend:
                 "version": "1",
                 "uptime_s": 1.0,
                 "neighbours": 1,
+                "port_mapping": None,
             },
             "peers": [],
             "notices": [],
@@ -60,6 +72,13 @@ class FakeBackend:
 
     def routes(self) -> list[Route]:
         return [{"prefix": "10.0.0.0/8", "id": "ab" * 16, "name": "beta", "selected": True}]
+
+    async def why(self, peer: str) -> Why:
+        raise LocalError(f"nothing is known of {peer}")
+
+    def netcheck(self) -> Netcheck:
+        empty: Any = {"udp": None}
+        return empty  # type: ignore[no-any-return]
 
     async def ping(self, peer: str, timeout: float) -> Pong | None:
         self.asked.append(("ping", peer, timeout))
@@ -300,6 +319,13 @@ async def test_errors_come_as_sentences_with_their_exit_code(served: Served) -> 
     status, body = await served.unix("POST", "/v1/ping", {"peer": "odd"})
     assert (status, body["error"]) == (502, "handshake-refused")
     assert (await served.unix("GET", "/v1/nothing"))[0] == 404
+
+
+async def test_why_and_netcheck_are_for_whoever_may_read(served: Served) -> None:
+    assert await served.unix("GET", "/v1/netcheck") == (200, {"udp": None})
+    status, answer = await served.unix("POST", "/v1/why", {"peer": "moon"})
+    assert (status, answer["error"]) == (409, "nothing is known of moon")
+    assert (await served.unix("POST", "/v1/why", {"node": "moon"}))[0] == 400
 
 
 async def test_a_ping_hands_on_peer_and_timeout(served: Served) -> None:

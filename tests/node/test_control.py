@@ -17,6 +17,8 @@ from meshd.node.control import (
     RelayOpen,
     RelayOpened,
     RelayRefused,
+    Why,
+    WhyAnswer,
     decode_control,
     encode_control,
 )
@@ -42,6 +44,8 @@ MESSAGES: list[tuple[Control, str]] = [
     (Enrolled(None, "no"), "8309f6626e6f"),
     (CertificateChain((b"a", b"b")), "820a8241614162"),
     (Close(), "810b"),
+    (Why(7), "821107"),
+    (WhyAnswer(7, b"view"), "8312074476696577"),
 ]
 
 
