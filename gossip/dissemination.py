@@ -25,6 +25,8 @@ class NewsClass(IntEnum):
     OTHER = 2
 
 
+_CLASSES: Final = tuple(NewsClass)
+
 SHARES: Final = (0.5, 0.3, 0.2)
 """Of a message's room, by class."""
 
@@ -45,6 +47,8 @@ class NewsQueue:
         self._tiers: tuple[list[dict[Hashable, bytes]], ...] = ([], [], [])
         self._place: dict[Hashable, tuple[NewsClass, int]] = {}
         self._sizes = [0, 0, 0]
+        self._smallest = [0, 0, 0]
+        """No piece of a class has fewer bytes: where there is less room, nobody need look."""
         self._credit = [0.0, 0.0, 0.0]
 
     def __len__(self) -> int:
@@ -79,15 +83,15 @@ class NewsQueue:
         taken: list[tuple[NewsClass, int, Hashable, bytes]] = []
         left = room
         credit = self._credit
-        for news in NewsClass:
+        for news in _CLASSES:
             earned = credit[news] + room * SHARES[news]
             credit[news] = min(room, earned) if self._sizes[news] else 0.0
-        for news in sorted(NewsClass, key=lambda news: -credit[news]):
+        for news in sorted(_CLASSES, key=lambda news: -credit[news]):
             allowed = min(left, int(credit[news]))
             used = allowed - self._take(news, allowed, slots, taken)
             credit[news] -= used
             left -= used
-        for news in NewsClass:
+        for news in _CLASSES:
             left = self._take(news, left, slots, taken)
         for news, sent, key, item in taken:
             if sent + 1 < limit:
@@ -103,6 +107,8 @@ class NewsQueue:
     ) -> int:
         """Move pieces of one class into `taken`; the room that is left."""
         for sent, tier in enumerate(self._tiers[news]):
+            if not self._sizes[news] or room < self._smallest[news]:
+                break
             if not tier:
                 continue
             chosen: list[Hashable] = []
@@ -123,6 +129,8 @@ class NewsQueue:
         while len(tiers) <= sent:
             tiers.append({})
         tiers[sent][key] = item
+        smallest = self._smallest[news]
+        self._smallest[news] = min(smallest, len(item)) if self._sizes[news] else len(item)
         self._place[key] = (news, sent)
         self._sizes[news] += 1
 

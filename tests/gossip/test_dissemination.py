@@ -46,6 +46,17 @@ def test_what_does_not_fit_lets_smaller_pieces_by() -> None:
     assert queue.fill(100, 4) == [b"s" * 20]
 
 
+def test_a_small_piece_is_sent_in_a_small_room_whatever_was_queued_before() -> None:
+    queue = NewsQueue(10)
+    queue.add(MEMBERSHIP, "large", b"l" * 200)
+    queue.fill(200, 1)
+    queue.add(MEMBERSHIP, "larger", b"L" * 300)
+    queue.add(MEMBERSHIP, "small", b"s" * 20)
+    queue.discard("larger")
+    assert queue.fill(19, 4) == []
+    assert queue.fill(20, 4) == [b"s" * 20]
+
+
 def test_membership_does_not_starve_a_large_route_record() -> None:
     queue = NewsQueue(100)
     for name in range(100):
