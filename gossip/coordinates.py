@@ -74,7 +74,7 @@ class Coordinate(NamedTuple):
 
     def raw_distance(self, other: Coordinate) -> float:
         """The round trip by vectors and heights alone, in seconds."""
-        return _length(_difference(self.vector, other.vector)) + self.height + other.height
+        return _between(self.vector, other.vector)[1] + self.height + other.height
 
     def distance(self, other: Coordinate) -> float:
         """The round trip that is to be expected between the two, in seconds."""
@@ -158,8 +158,7 @@ class Vivaldi:
     def _move(self, place: Coordinate, rtt: float) -> None:
         vector, height, adjustment, own_error = self.coordinate
         there, there_height, there_adjustment, there_error = place
-        difference = _difference(vector, there)
-        apart = _length(difference)
+        difference, apart = _between(vector, there)
         raw = apart + height + there_height
         adjusted = raw + adjustment + there_adjustment
         distance = adjusted if adjusted > 0 else raw
@@ -216,10 +215,13 @@ def _fallen(vector: Vector, height: float) -> tuple[Vector, float]:
 # Written out, because every probe of every node of a simulation comes here.
 
 
-def _difference(one: Vector, other: Vector) -> Vector:
+def _between(one: Vector, other: Vector) -> tuple[Vector, float]:
+    """What leads from `other` to `one`, and how long that is."""
     a, b, c, d, e, f, g, h = one
     k, m, n, o, p, q, r, s = other
-    return a - k, b - m, c - n, d - o, e - p, f - q, g - r, h - s
+    a, b, c, d, e, f, g, h = a - k, b - m, c - n, d - o, e - p, f - q, g - r, h - s
+    away = math.sqrt(a * a + b * b + c * c + d * d + e * e + f * f + g * g + h * h)
+    return (a, b, c, d, e, f, g, h), away
 
 
 def _pushed(vector: Vector, direction: Vector, share: float) -> Vector:

@@ -73,12 +73,11 @@ class Core:
         if len(self.outputs) >= self.config.max_outputs:
             self.counters.outputs_dropped += 1
             return
-        if news and self.news and self.tells(to):
-            size = messages.body_size(body) + sum(map(len, items))
-            limit = transmit_limit(self.config.retransmit_multiplier, self.nodes)
-            slots = MAX_ITEMS - len(items)
-            items = [*items, *self.news.fill(self.config.packet_size - size, limit, slots)]
         payload = messages.encode(self.sequence, body, items)
+        if news and self.news and self.tells(to):
+            limit = transmit_limit(self.config.retransmit_multiplier, self.nodes)
+            room = self.config.packet_size - len(payload)
+            payload += b"".join(self.news.fill(room, limit, MAX_ITEMS - len(items)))
         self.counters.messages_sent += 1
         self.counters.bytes_sent += len(payload)
         self.outputs.append(tuple.__new__(SendMessage, (to, payload)))

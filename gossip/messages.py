@@ -65,6 +65,9 @@ MAX_MESSAGE_SIZE: Final = 65535
 _HEADER: Final = struct.Struct(">BBQ")
 _NONCE: Final = struct.Struct(">I")
 _ACK: Final = struct.Struct(">IQB")
+_WHOLE_PING: Final = struct.Struct(">BBQI")
+_WHOLE_ACK: Final = struct.Struct(">BBQIQB")
+"""Header and body together, but for the coordinate: for what every probe sends."""
 _PARTIAL: Final = 1
 _LINKED: Final = 2
 _ONLY_GLOBAL: Final = 4
@@ -76,6 +79,10 @@ _KEY: Final = struct.Struct(">B16s")
 HEADER_SIZE: Final = _HEADER.size
 ENTRY_SIZE: Final = _ENTRY.size
 KEY_SIZE: Final = _KEY.size
+_PING_END: Final = HEADER_SIZE + _NONCE.size
+_PLACE_AT: Final = HEADER_SIZE + _ACK.size
+_ACK_END: Final = _PLACE_AT + coordinates.PACKED_SIZE
+"""Where the items of a PING begin; the coordinate of an ACK, and its items."""
 RANGE_SIZE: Final = 2 * NODE_ID_SIZE + 1
 """Bytes of ENTRIES before the first one."""
 
@@ -180,9 +187,8 @@ class Records:
     """What a comparison showed to be missing."""
 
 
-Body: TypeAlias = (
-    Ping | Ack | PingRequest | Nack | Gossip | Buckets | Entries | Want | Records | Query
-)
+_Other: TypeAlias = PingRequest | Nack | Gossip | Buckets | Entries | Want | Records | Query
+Body: TypeAlias = Ping | Ack | _Other
 
 
 class Envelope(NamedTuple):
@@ -195,13 +201,20 @@ class Envelope(NamedTuple):
 
 def body_size(body: Body) -> int:
     """How many bytes a message has before its items."""
-    return HEADER_SIZE + len(_encode_body(body)[1])
+    return len(encode(0, body))
 
 
 def encode(sequence: int, body: Body, items: Sequence[bytes] = ()) -> bytes:
     """A message; `items` as `items.encode_item` gives them."""
-    kind, data = _encode_body(body)
-    head = _HEADER.pack(VERSION, kind, sequence) + data
+    if isinstance(body, Ping):
+        head = _WHOLE_PING.pack(VERSION, 1, sequence, body[0])
+    elif isinstance(body, Ack):
+        nonce, digest, coordinate, partial, linked, only_global = body
+        flags = _PARTIAL * partial | _LINKED * linked | _ONLY_GLOBAL * only_global
+        head = _WHOLE_ACK.pack(VERSION, 2, sequence, nonce, digest, flags) + coordinate.pack()
+    else:
+        kind, data = _encode_body(body)
+        head = _HEADER.pack(VERSION, kind, sequence) + data
     return b"".join((head, *items)) if items else head
 
 
@@ -214,22 +227,23 @@ def decode(message: bytes) -> Envelope:
         raise DecodeError(f"a message of version {version}", "version")
     if sequence > MAX_SEQUENCE:
         raise DecodeError("a sequence out of range")
+    body: Body
     try:
-        body, end = _decode_body(kind, message)
+        if kind == 1:
+            body, end = _new(Ping, _NONCE.unpack_from(message, HEADER_SIZE)), _PING_END
+        elif kind == 2:
+            body, end = _decode_ack(message), _ACK_END
+        else:
+            body, end = _decode_body(kind, message)
     except struct.error as error:
         raise DecodeError("a message that ends early") from error
     items = decode_items(message, end) if end < len(message) else ()
     return _new(Envelope, (sequence, body, items))
 
 
-def _encode_body(body: Body) -> tuple[int, bytes]:
+def _encode_body(body: _Other) -> tuple[int, bytes]:
+    """The type and the bytes of any body but PING's and ACK's."""
     match body:
-        case Ping():
-            return 1, _NONCE.pack(body.nonce)
-        case Ack():
-            nonce, digest, coordinate, partial, linked, only_global = body
-            flags = _PARTIAL * partial | _LINKED * linked | _ONLY_GLOBAL * only_global
-            return 2, _ACK.pack(nonce, digest, flags) + coordinate.pack()
         case PingRequest(nonce, target):
             return 3, _PING_REQUEST.pack(nonce, target)
         case Nack(nonce):
@@ -256,13 +270,9 @@ def _encode_body(body: Body) -> tuple[int, bytes]:
             return encode_query(body)
 
 
-def _decode_body(kind: int, message: bytes) -> tuple[Body, int]:
-    """The body, and where the items begin."""
+def _decode_body(kind: int, message: bytes) -> tuple[_Other, int]:
+    """Any body but PING's and ACK's, and where the items begin."""
     at = HEADER_SIZE
-    if kind == 1:
-        return _new(Ping, _NONCE.unpack_from(message, at)), at + _NONCE.size
-    if kind == 2:
-        return _decode_ack(message, at)
     if kind == 3:
         nonce, target = _PING_REQUEST.unpack_from(message, at)
         return PingRequest(nonce, NodeId(target)), at + _PING_REQUEST.size
@@ -281,15 +291,15 @@ def _decode_body(kind: int, message: bytes) -> tuple[Body, int]:
     return decode_query(kind, message, at)
 
 
-def _decode_ack(message: bytes, at: int) -> tuple[Ack, int]:
-    nonce, digest, flags = _ACK.unpack_from(message, at)
+def _decode_ack(message: bytes) -> Ack:
+    nonce, digest, flags = _ACK.unpack_from(message, HEADER_SIZE)
+    coordinate = coordinates.unpack(message[_PLACE_AT:_ACK_END])
+    if not flags:
+        return _new(Ack, (nonce, digest, coordinate, False, False, False))
     if flags & ~(_PARTIAL | _LINKED | _ONLY_GLOBAL):
         raise DecodeError("flags that are not spoken here")
-    at += _ACK.size
-    end = at + coordinates.PACKED_SIZE
-    coordinate = coordinates.unpack(message[at:end])
     said = (flags & _PARTIAL != 0, flags & _LINKED != 0, flags & _ONLY_GLOBAL != 0)
-    return _new(Ack, (nonce, digest, coordinate, *said)), end
+    return _new(Ack, (nonce, digest, coordinate, *said))
 
 
 def _decode_scope(data: bytes) -> bool:

@@ -131,8 +131,9 @@ class GossipProtocol:
         except GossipError as error:
             core.counters.refuse(error.reason)
             raise
-        core.counters.messages_received += 1
-        core.counters.bytes_received += len(message)
+        counters = core.counters
+        counters.messages_received += 1
+        counters.bytes_received += len(message)
         if self._has_left:
             return
         if items:
@@ -284,7 +285,9 @@ class GossipProtocol:
     def next_wakeup(self) -> Wakeup | None:
         """When to call `handle_timer` next; ask again after every input."""
         following = self._core.timers.next()
-        return None if following is None else Wakeup(following[0], _REASONS[following[1]])
+        if following is None:
+            return None
+        return tuple.__new__(Wakeup, (following[0], _REASONS[following[1]]))
 
     def drain(self) -> list[Output]:
         """What is to be done, in order; each value comes out once."""

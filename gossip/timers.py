@@ -102,11 +102,13 @@ class Timers:
 
     def pop_due(self, now: float) -> tuple[float, Timer, int | NodeId | None] | None:
         """Take the earliest deadline that is not after `now`."""
-        if not self._heap or self._heap[0][0] > now:
+        heap, order = self._heap, self._order
+        if not heap or heap[0][0] > now:
             return None
-        at, _, key = heapq.heappop(self._heap)
-        del self._order[key]
-        self._prune()
+        at, _, key = heapq.heappop(heap)
+        del order[key]
+        if heap and order.get(heap[0][2]) != heap[0][1]:
+            self._prune()
         return at, key[0], key[1]
 
     def _prune(self) -> None:

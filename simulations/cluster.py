@@ -300,7 +300,7 @@ class Cluster:
         if at > now:  # a process that stood still or was slow comes late
             self._arm(host, at)
             return
-        self.world.trace.line(f"{now:.9f} timer {host.number} {reason}\n")
+        self.world.trace.event(now, "timer", host.number, reason)
         host.turns = host.turns + 1 if host.turn_at == now else 1
         host.turn_at = now
         if host.turns > TURNS_PER_INSTANT_MAX:

@@ -9,7 +9,7 @@ from random import Random
 from gossip.authority import Authority
 from gossip.config import GossipConfig
 from gossip.errors import GossipError
-from gossip.events import RecordChanged, SendMessage, Wakeup
+from gossip.events import RecordChanged, SendMessage
 from gossip.ids import NodeId
 from gossip.protocol import GossipProtocol
 from gossip.records import Record, RecordKind, decode
@@ -75,6 +75,10 @@ class Gossiper:
         """For scenarios: whatever it is asked to say comes out of `Cluster.act`."""
         self.next_deadline = self.protocol.next_deadline
         """When gossip wants to be called, infinity for never."""
+        self.next_wakeup = self.protocol.next_wakeup
+        """The same, and why; None for never."""
+        self.handle_timer = self.protocol.handle_timer
+        """Does what is due."""
         self._number = number
         self._identity = identity
         self.directory = directory
@@ -110,24 +114,19 @@ class Gossiper:
         except GossipError as error:
             raise Refused(error.reason) from error
 
-    def handle_timer(self, now: float) -> None:
-        """Do what is due."""
-        self.protocol.handle_timer(now)
-
-    def next_wakeup(self) -> Wakeup | None:
-        """When gossip wants to be called."""
-        return self.protocol.next_wakeup()
-
     def drain(self) -> list[Send | Seen]:
         """Gossip's outputs, its messages addressed to endpoints."""
-        outputs = self.protocol.drain()
-        if self.directory.moved:
-            self._follow(outputs)
         drained: list[Send | Seen] = []
+        outputs = self.protocol.drain()
+        if not outputs:
+            return drained
+        directory, found = self.directory, self._found
+        if directory.moved:
+            self._follow(outputs)
         for output in outputs:
             if isinstance(output, SendMessage):
                 to, payload = output
-                where = self._found.get(to) or self.directory.endpoint_of[to]
+                where = (found and found.get(to)) or directory.endpoint_of[to]
                 overhead = gossip_overhead(len(payload))
                 drained.append(tuple.__new__(Send, (where, payload, overhead)))
             else:

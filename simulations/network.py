@@ -55,7 +55,7 @@ class Network:
         self._delivered = 0
         self._dropped: Counter[str] = Counter()
         self._world = world
-        self._rng = world.stream("network")
+        self._draw = world.stream("network").random
         self._places = world.stream("network/places")
         self._sites: dict[str, _Site] = {}  # by public address
         self._homes: dict[str, _Site] = {}  # by a host's own address
@@ -63,6 +63,8 @@ class Network:
         self._blocked: set[tuple[str, str]] = set()
         self._geography: Geography | None = None
         self._conditions = Conditions()
+        self._plain = True
+        """Whether nothing happens to datagrams but that they take time."""
         self.conditions = conditions
 
     @property
@@ -78,6 +80,8 @@ class Network:
     @conditions.setter
     def conditions(self, conditions: Conditions) -> None:
         old, self._conditions = self._conditions, conditions
+        chances = (conditions.loss, conditions.duplicate, conditions.reorder)
+        self._plain = not (any(chances) or conditions.bursts or conditions.uplink_bps)
         world = (conditions.rtt_p50_s, conditions.jitter_s, conditions.detours)
         if world == (old.rtt_p50_s, old.jitter_s, old.detours):
             return
@@ -174,9 +178,14 @@ class Network:
         elif self._conditions.narrow and size > self._mtu(home, site):
             self._drop("too-big", source, destination)
         else:
+            world = self._world
             if home.nat is not None:
-                source = home.nat.outbound(source, destination, self._world.now)
-            self._cross(home, site, source, destination, payload, size)
+                source = home.nat.outbound(source, destination, world.now)
+            if self._plain and site.nat is None and not (home.loss or site.loss):
+                delay = self._delay(home, site) + self._draw() * self._conditions.jitter_s
+                world.post(world.now + delay, self._deliver, source, destination, payload)
+            else:
+                self._cross(home, site, source, destination, payload, size)
 
     def _cross(
         self,
@@ -187,7 +196,8 @@ class Network:
         payload: bytes,
         size: int,
     ) -> None:
-        conditions, draw, world = self._conditions, self._rng.random, self._world
+        """Carry a datagram to which more than its delay may happen."""
+        conditions, draw, world = self._conditions, self._draw, self._world
         queued = self._queued(home, size) if conditions.uplink_bps else 0.0
         if queued is None:
             self._drop("queue-full", source, destination)
@@ -227,10 +237,9 @@ class Network:
             return
         self._delivered += 1
         world = self._world
-        world.trace.line(
-            f"{world.now:.9f} deliver {source[0]} {source[1]} {inside[0]} {inside[1]}"
-            f" {len(payload)} {crc32(payload)}\n"
-        )
+        address, port = source
+        size, check = len(payload), crc32(payload)
+        world.trace.event(world.now, "deliver", address, port, inside[0], inside[1], size, check)
         receiver(payload, source)
 
     def _drop(self, reason: str, source: Endpoint, destination: Endpoint) -> None:
@@ -265,15 +274,16 @@ class Network:
         With rates r to bad and q to good, P(bad after t) = s + (bad now - s) * exp(-(r + q) t),
         where s = r / (r + q) is the share of bad time and q = 1 / mean_s.
         """
-        now, draw = self._world.now, self._rng.random
+        now, draw = self._world.now, self._draw
         fading = exp((home.bad_at - now) / (bursts.mean_s * (1 - bursts.share)))
         home.bad = draw() < bursts.share + (home.bad - bursts.share) * fading
         home.bad_at = now
         return home.bad and draw() < bursts.loss
 
     def _delay(self, one: _Site, other: _Site) -> float:
-        if one.place is not None and other.place is not None and self._geography is not None:
-            return self._geography.delay(one.place, other.place)
+        geography = self._geography
+        if geography is not None and one.place is not None and other.place is not None:
+            return geography.delay(one.place, other.place)
         across = one.position[0] - other.position[0]
         down = one.position[1] - other.position[1]
         return float(self._conditions.latency_s + (across * across + down * down) ** 0.5)

@@ -2,49 +2,55 @@
 
 from __future__ import annotations
 
+import marshal
 from hashlib import blake2b
-from typing import TextIO
+from typing import Final, TextIO
 
-BLOCK_LINES = 1024
+BLOCK_EVENTS: Final = 1024
+
+_FORMAT: Final = 2
+"""Of `marshal`: the last one whose bytes follow from the values alone, not from their identity."""
 
 
 class Trace:
-    """A running hash over lines of text, one line per event.
+    """A running hash over all events: the virtual time, the kind of event and its fields.
 
-    Lines hold the virtual time, the kind of event and its fields, so that the first differing line
-    of two runs says where they parted. `sink` receives every line, for that comparison. They are
-    hashed in blocks.
+    `sink` receives each as a line of text, so that the first differing line of two runs says where
+    they parted. Events are hashed in blocks, without making text of them. Times count in whole
+    nanoseconds: what platforms round differently is far below that.
     """
 
     def __init__(self, sink: TextIO | None = None) -> None:
         self._hash = blake2b(digest_size=16)
         self._sink = sink
-        self._lines: list[str] = []
+        self._events: list[tuple[int, tuple[str | int, ...]]] = []
         self._hashed = 0
 
     @property
-    def lines(self) -> int:
+    def events(self) -> int:
         """How many events there were."""
-        return self._hashed + len(self._lines)
+        return self._hashed + len(self._events)
 
     def record(self, now: float, kind: str, *fields: object) -> None:
         """Add one event at `now` seconds of virtual time; `fields` must print the same each run."""
-        self.line(f"{now:.9f} {kind} {' '.join(map(str, fields))}\n")
+        self.event(now, kind, *map(str, fields))
 
-    def line(self, line: str) -> None:
-        """Add one event as `record` would write it, newline and all: for what happens often."""
-        self._lines.append(line)
+    def event(self, now: float, *fields: str | int) -> None:
+        """Add one event, its kind first: for what happens often."""
+        events = self._events
+        events.append((int(now * 1e9), fields))
         if self._sink is not None:
-            self._sink.write(line)
-        if len(self._lines) >= BLOCK_LINES:
+            self._sink.write(f"{now:.9f} {' '.join(map(str, fields))}\n")
+        if len(events) >= BLOCK_EVENTS:
             self._gather()
 
     def digest(self) -> str:
         """The hash so far, 32 hexadecimal digits."""
-        self._gather()
-        return self._hash.hexdigest()
+        so_far = self._hash.copy()
+        so_far.update(marshal.dumps(self._events, _FORMAT))
+        return so_far.hexdigest()
 
     def _gather(self) -> None:
-        self._hash.update("".join(self._lines).encode())
-        self._hashed += len(self._lines)
-        self._lines.clear()
+        self._hash.update(marshal.dumps(self._events, _FORMAT))
+        self._hashed += len(self._events)
+        self._events.clear()

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import io
 
-from simulations.trace import Trace
+from simulations.trace import BLOCK_EVENTS, Trace
 
 
 def test_the_same_events_give_the_same_digest() -> None:
@@ -29,10 +29,27 @@ def test_time_kind_fields_and_order_all_count() -> None:
     assert len(set(digests)) == len(digests)
 
 
-def test_the_sink_gets_every_line() -> None:
+def test_looking_at_the_digest_changes_nothing() -> None:
+    looked, other = Trace(), Trace()
+    for trace in (looked, other):
+        for number in range(BLOCK_EVENTS + 2):
+            trace.event(float(number), "timer", number)
+            if trace is looked:
+                looked.digest()
+    assert looked.digest() == other.digest()
+
+
+def test_the_digest_is_of_values_wherever_they_come_from() -> None:
+    one, other = Trace(), Trace()
+    one.event(0.5, "timer", "probe")
+    other.event(0.5, "timer", "".join(["pro", "be"]))
+    assert one.digest() == other.digest() == "a660e82020a6f7fd630d1b788d5843fb"
+
+
+def test_the_sink_gets_every_event_as_a_line() -> None:
     sink = io.StringIO()
     trace = Trace(sink)
     trace.record(1.5, "crash", 3)
     trace.record(2.0, "heal")
-    assert sink.getvalue().splitlines() == ["1.500000000 crash 3", "2.000000000 heal "]
-    assert trace.lines == 2
+    assert sink.getvalue().splitlines() == ["1.500000000 crash 3", "2.000000000 heal"]
+    assert trace.events == 2
