@@ -14,6 +14,7 @@ Until that frame nothing of the responder's changes: a replayed initiation gets 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -32,10 +33,9 @@ from meshd.node.ratelimit import LoadGauge, SourceRateLimiter
 from meshd.node.session import Session
 from meshd.node.state import NodeState
 from meshd.node.unproven import LastCounters, Unproven, UnprovenSessions
-from meshd.node.wire import Endpoint
+from meshd.node.ways import ways
+from meshd.node.wire import Endpoint, address_of, is_stream
 
-MAX_WAYS = 12
-"""Endpoints that one initiation is sent to."""
 MAX_SENDS = 8
 """Times that one attempt's initiation is sent. Cookies and new relays ask for it again; a member
 that does so without end must not make us flood whatever endpoints it claims."""
@@ -85,6 +85,8 @@ class Handshakes:
         self._strangers = LastCounters()
         self.unproven = UnprovenSessions(state)
         self.invitations: dict[bytes, Invitation] = {}
+        self.misdirected: Callable[[Endpoint], None] = lambda source: None
+        """Who hears of initiations by stream that are meant for another node."""
 
     # Beginning
 
@@ -124,8 +126,9 @@ class Handshakes:
         state.outputs.append(PersistCounter(state.counter))
         return state.counter
 
-    def send(self, peer: Peer, now: float) -> None:
-        """Send the initiation of `peer.attempt` by every way that may reach it."""
+    def send(self, peer: Peer, now: float, streams: Sequence[Endpoint] | None = None) -> None:
+        """Send the initiation of `peer.attempt` by every way that may reach it, or by these
+        streams."""
         attempt, state = peer.attempt, self._state
         if attempt is None or attempt.sent >= MAX_SENDS:
             return
@@ -136,20 +139,9 @@ class Handshakes:
         except RemoteError as error:
             state.drops[error.reason] += 1
             return
-        known = [path for path in peer.paths if path.relay is None and path.valid]
-        endpoints = dict.fromkeys([path.endpoint for path in known])
-        endpoints.update(dict.fromkeys(peer.candidates(self._extra(peer))))
-        for endpoint in list(endpoints)[:MAX_WAYS]:
-            state.outputs.append(SendDatagram(message, endpoint))
-        for path in peer.paths:
-            if path.relay is not None:
-                state.outputs.append(SendDatagram(path.prefix + message, path.endpoint))
-
-    def _extra(self, peer: Peer) -> tuple[Endpoint, ...]:
-        """The bootstrap endpoints, for members that are one and while nobody else is reached."""
-        state, certificate = self._state, peer.certificate
-        known = certificate is not None and "bootstrap" in certificate.roles
-        return state.bootstrap if known or not state.sessions else ()
+        wanted = ways(state, peer) if streams is None else [(b"", way) for way in streams]
+        for prefix, endpoint in wanted:
+            state.outputs.append(SendDatagram(prefix + message, endpoint))
 
     def _payload(self, counter: int) -> MemberPayload:
         return MemberPayload.of(counter, 0, self._signature, self._state.identity.chain)
@@ -196,11 +188,11 @@ class Handshakes:
         self._load.count(now)
         if not self._load.under_load(now):
             return
-        if not self._cookies.check(datagram, source, now):
+        if not is_stream(source) and not self._cookies.check(datagram, source, now):
             reply = self._cookies.reply(datagram, source, now)
             self._state.outputs.append(SendDatagram(reply, source))
             raise RemoteError("handshake-load")
-        if not self._rates.allow(source[0], now):
+        if not self._rates.allow(address_of(source), now):
             raise RemoteError("handshake-rate")
 
     def _admit_relayed(self, via: Path, now: float) -> None:
@@ -394,6 +386,8 @@ class Handshakes:
 
     def refused(self, error: RemoteError, source: Endpoint) -> None:
         """Count a handshake that failed; one that names an untrusted certificate is told."""
+        if error.reason == "handshake-mac1" and is_stream(source):
+            self.misdirected(source)
         self._state.drops[error.reason] += 1
         if error.reason.startswith(("certificate", "invitation", "key-")):
             self._state.auth_failures[error.reason] += 1

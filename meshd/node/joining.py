@@ -1,6 +1,7 @@
 """The joiner's side of an enrolment: a token in, an identity's worth of reply out.
 
-    initiation (psk of the invitation) to every endpoint of the token, again each second
+    initiation (psk of the invitation) to every endpoint of the token, again each second, from the
+                second on by streams too
     response -> session -> ENROL with the certificate request, again each second; after three
                 without an answer the inviter may have forgotten the session: from the beginning
     ENROLLED -> `reply`, or `refusal`
@@ -37,6 +38,7 @@ from meshd.node.wire import (
     HEADER,
     HEADER_SIZE,
     RESPONSE,
+    STREAM,
     TAG_SIZE,
     Endpoint,
 )
@@ -67,6 +69,7 @@ class Joiner:
         self._initiator: Initiator | None = None
         self._session: Session | None = None
         self._asked = 0
+        self._initiations = 0
         self._endpoint: Endpoint | None = None
         self._cookie: bytes | None = None
         self._outputs: list[SendDatagram] = []
@@ -100,6 +103,7 @@ class Joiner:
 
     def _initiate(self) -> None:
         self._counter += 1
+        self._initiations += 1
         index = int.from_bytes(self._random_bytes(4), "big")
         token = self._token
         self._initiator = Initiator(
@@ -119,7 +123,11 @@ class Joiner:
             return
         payload = EnrolPayload(self._counter, 0, self._token.invitation_id)
         message = self._initiator.message(payload, self._cookie)
-        for endpoint in self._token.endpoints:
+        endpoints = list(self._token.endpoints)
+        if self._initiations > 1:
+            # UDP has brought nothing within a second: perhaps it never will.
+            endpoints += [(STREAM + host, port) for host, port in endpoints]
+        for endpoint in endpoints:
             self._outputs.append(SendDatagram(message, endpoint))
 
     def _ask(self) -> None:

@@ -42,6 +42,7 @@ from meshd.node.peer import Key, Peer
 from meshd.node.places import Places
 from meshd.node.records import (
     RELAYS,
+    STREAMS,
     NodeRecord,
     decode_node_record,
     decode_routes,
@@ -157,7 +158,8 @@ class Membership:
             return
         state.told_endpoints = endpoints
         self._allowance -= 1
-        flags = RELAYS if state.config.relays else 0
+        config = state.config
+        flags = RELAYS * config.relays | STREAMS * config.accepts_streams
         record = NodeRecord(state.identity.static_public, endpoints, flags)
         self._gossip.publish(RecordKind.MEMBER, record.encode(), now)
 

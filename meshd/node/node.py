@@ -35,7 +35,9 @@ from meshd.node.places import Places
 from meshd.node.reassembly import ByteBudget
 from meshd.node.relay import Relay, runs
 from meshd.node.state import NodeConfig, NodeState, OverlayTable
+from meshd.node.streams import Streams
 from meshd.node.upkeep import Upkeep
+from meshd.node.ways import refused
 from meshd.node.wire import DATA, RELAY_SIZE, RELAYED, Buffer, Endpoint
 
 MAX_OUTPUTS = 8192
@@ -89,10 +91,12 @@ class Node:
         self._channels = Channels(
             state, self._handshakes, self._gossip, self._relay, self._dialogue
         )
+        self.streams = streams = Streams(state, self._handshakes, self._dialogue, self._gossip)
         self._membership = Membership(
             state, self._gossip, self._authority, self._table, self._dialogue, self._handshakes, now
         )
         membership = self._membership
+        streams.settle = membership.drain
         self.credentials = Credentials(
             state, self._gossip, self._authority, self._dialogue, self._relay, membership.rebuild
         )
@@ -101,15 +105,8 @@ class Node:
         membership.addresses_changed = self._inbound.own
         membership.revocations_changed = self.credentials.lists.record_changed
         self.outbound.unknown = membership.seeking.hold
-        self._upkeep = Upkeep(
-            state,
-            self._handshakes,
-            self._dialogue,
-            self._channels,
-            self._relay,
-            membership.seeking,
-            now,
-        )
+        parts = state, self._handshakes, self._dialogue, self._channels, self._relay
+        self._upkeep = Upkeep(*parts, membership.seeking, streams, now)
         membership.start(records, now)
         self.credentials.lists.publish(now)
         membership.drain(now)
@@ -219,6 +216,9 @@ class Node:
                     self._upkeep.touch(now)
                 case 3:
                     self._handshakes.receive_cookie(datagram, now)
+                case 6:
+                    self.streams.introduced(datagram, source, now)
+                    self._settle(now)
                 case _:
                     self._state.drops["unknown-kind"] += 1
         except RemoteError as error:
@@ -299,12 +299,7 @@ class Node:
         """The kernel refused packets, or control messages: these try ways that may not exist."""
         if packets:
             self._state.drops["too-large" if too_large else "send"] += 1
-        for peer in self._state.peers.values():
-            path = peer.paths.direct(endpoint)
-            if path is not None:
-                path.last_error = reason
-                if too_large and path.segment > 1232:
-                    path.narrow(now)
+        refused(self._state, endpoint, reason, too_large, now)
 
     def ping(self, peer: Peer, token: int, now: float) -> None:
         """Measure the round trip to a peer; a `Pong` with `token` follows."""

@@ -28,6 +28,13 @@ class SendFrame:
 
 
 @dataclass(frozen=True, slots=True)
+class CloseStream:
+    """The stream to or from this endpoint is not needed any more."""
+
+    endpoint: Endpoint
+
+
+@dataclass(frozen=True, slots=True)
 class ForwardBatch:
     """Relayed datagrams, still in the receive buffer: send before reading the next."""
 
@@ -161,6 +168,7 @@ Output = (
     SendDatagram
     | SendFrame
     | ForwardBatch
+    | CloseStream
     | PersistSequence
     | PersistCounter
     | PersistInvitation

@@ -30,6 +30,8 @@ RETRY_MAX = 20.0
 """The longest pause before an unproven candidate is tried again: it doubles up to this."""
 RETRY_SPARE = 300.0
 """The longest such pause while a direct path is in use."""
+RETRY_BESIDE_STREAM = 5.0
+"""The same while a stream is in use: UDP is to be found again soon."""
 MAX_PATHS = 24
 
 
@@ -189,7 +191,10 @@ class PathSet:
         if not path.valid:
             path.next_probe_at = now + path.retry * (0.9 + 0.2 * self._rng.random())
             served = self.current is not None and self.current.kind is PathKind.DIRECT
-            path.retry = min(RETRY_SPARE if served else RETRY_MAX, path.retry * 2)
+            longest = RETRY_SPARE if served else RETRY_MAX
+            if self.current is not None and not self.current.adapts:
+                longest = RETRY_BESIDE_STREAM
+            path.retry = min(longest, path.retry * 2)
         elif path is self.current:
             path.next_probe_at = now + (ACTIVE_INTERVAL if active else IDLE_INTERVAL)
         elif path.adapts:

@@ -24,6 +24,8 @@ MAX_WAITING_BYTES = 512 * 1024
 MAX_WAITING_MESSAGES = 32
 HANDSHAKE_RETRY_FIRST, HANDSHAKE_RETRY_MAX = 1.0, 20.0
 """Seconds between initiations: doubles from one to the other, then for ever."""
+STREAM_RETRY_FIRST, STREAM_RETRY_MAX = 1.0, 60.0
+"""The same between two dials for a stream, each times 0.5 to 1."""
 
 
 @dataclass(slots=True)
@@ -38,6 +40,21 @@ class Attempt:
     next_at: float
     sent: int = 0
     """Times that the initiation was sent, each by all ways."""
+
+
+@dataclass(slots=True)
+class Fallback:
+    """Streams to a peer that UDP does not reach: see `streams`. Times in seconds."""
+
+    endpoints: tuple[Endpoint, ...] = ()
+    """Dialled, or to be dialled with the next initiation."""
+    since: float | None = None
+    """Since when UDP has not reached it, though it is wanted."""
+    settled: float | None = None
+    """Since when UDP reaches it."""
+    next_at: float = float("-inf")
+    """When to dial again."""
+    retry: float = STREAM_RETRY_FIRST
 
 
 Key = int | tuple[int, int]
@@ -66,6 +83,7 @@ class Peer:
         "chain",
         "current",
         "doubted_at",
+        "fallback",
         "hints",
         "id",
         "keys4",
@@ -106,6 +124,7 @@ class Peer:
         self.hints: tuple[Endpoint, ...] = ()
         """Where our neighbourhood says that it is."""
         self.paths = PathSet(rng)
+        self.fallback = Fallback()
         self.meter = Meter()
         """What it received of what we sent by the path in use."""
         self.settled: tuple[Session, int, float] | None = None

@@ -40,6 +40,8 @@ PROOF_SIZE = 64
 
 RELAYS = 1
 """Flag: this node relays for members of its mesh."""
+STREAMS = 2
+"""Flag: this node takes streams, at the TCP ports of the same numbers as its endpoints'."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,11 @@ class NodeRecord:
     endpoints: tuple[Endpoint, ...]
     flags: int = RELAYS
     versions: tuple[int, int] = (VERSION, VERSION)
+
+    @property
+    def accepts_streams(self) -> bool:
+        """Whether the node takes streams at its endpoints' addresses, TCP, the same ports."""
+        return bool(self.flags & STREAMS)
 
     @property
     def relays(self) -> bool:

@@ -44,6 +44,8 @@ class NodeConfig:
     """Members to keep sessions with when nothing else asks for one."""
     relays: bool = True
     """Whether this node relays for other members."""
+    accepts_streams: bool = False
+    """Whether the host listens for streams, so that others may dial us."""
     routes: tuple[str, ...] = ()
     """Prefixes to offer, inside what the certificate grants."""
 

@@ -16,6 +16,7 @@ from meshd.node.peer import Peer
 from meshd.node.relay import Relay
 from meshd.node.seeking import Seeking
 from meshd.node.state import NodeState
+from meshd.node.streams import Streams
 
 MIN_INTERVAL = 0.05
 MAX_INTERVAL = 5.0
@@ -42,6 +43,7 @@ class Upkeep:
         channels: Channels,
         relay: Relay,
         seeking: Seeking,
+        streams: Streams,
         now: float,
     ) -> None:
         self._state = state
@@ -50,6 +52,7 @@ class Upkeep:
         self._channels = channels
         self._relay = relay
         self._seeking = seeking
+        self._streams = streams
         self._neighbours: frozenset[NodeId] | None = None
         self._fresh_until = now + FRESH_START
         self._ran_at = -1e9
@@ -152,6 +155,7 @@ class Upkeep:
             if now - peer.relay_asked_at >= RELAY_AGAIN:
                 self._channels.ask(peer, now)
             due = min(due, peer.relay_asked_at + RELAY_AGAIN)
+        due = min(due, self._streams.follow(peer, now))
         if peer.current is None:
             return due
         for probe in peer.paths.due(now, peer.active(now)):

@@ -3,7 +3,7 @@
 A datagram begins with its kind::
 
     1 initiation   2 response   3 cookie reply      see `handshake`
-    4 data         5 relayed
+    4 data         5 relayed    6 introduction      see `introducing`
 
 A frame is what one AEAD call seals. It leaves as `count` segments, each in a datagram of its own::
 
@@ -47,7 +47,7 @@ from) that TCP address, and not over UDP."""
 VERSION = 1
 """The wire protocol's version, in every handshake message."""
 
-INITIATION, RESPONSE, COOKIE, DATA, RELAYED = 1, 2, 3, 4, 5
+INITIATION, RESPONSE, COOKIE, DATA, RELAYED, INTRODUCTION = 1, 2, 3, 4, 5, 6
 
 HEADER = struct.Struct(">BBBBIQ")
 HEADER_SIZE = HEADER.size
@@ -191,6 +191,11 @@ def is_stream(endpoint: Endpoint) -> bool:
     return endpoint[0].startswith(STREAM)
 
 
+def address_of(endpoint: Endpoint) -> str:
+    """The numeric IP text of an endpoint, a stream's too."""
+    return endpoint[0].removeprefix(STREAM)
+
+
 def pack_endpoint(endpoint: Endpoint) -> bytes:
     """6 bytes for IPv4, 18 for IPv6: address, then port u16. Raises ValueError."""
     host, port = endpoint
@@ -216,6 +221,5 @@ def unpack_endpoint(data: bytes) -> Endpoint:
 
 def format_endpoint(endpoint: Endpoint) -> str:
     """`1.2.3.4:443`, or `[2001:db8::1]:443`; of a stream the TCP address."""
-    host, port = endpoint
-    host = host.removeprefix(STREAM)
+    host, port = address_of(endpoint), endpoint[1]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from random import Random
 
 import pytest
 
@@ -11,8 +12,8 @@ from gossip.records import decode as decode_record
 from meshd.node.errors import RemoteError
 from meshd.node.grants import Grants
 from meshd.node.invitation import Token
-from meshd.node.joining import MAX_ASKED, Joiner
-from meshd.node.wire import COOKIE, DATA, INITIATION, RESPONSE
+from meshd.node.joining import MAX_ASKED, RETRY, Joiner
+from meshd.node.wire import COOKIE, DATA, INITIATION, RESPONSE, STREAM
 from tests.node.meshes import NOW, bytes_of, make_key
 from tests.node.test_handshaking import flood
 from tests.node.virtual import QUIET, Candidate, Host, Mesh, lose
@@ -239,3 +240,15 @@ def test_the_joiner_asks_again_each_second_and_begins_anew_when_nobody_answers()
     begun, asked = [t for t, kind in sent if kind == INITIATION], [t for t, k in sent if k == DATA]
     assert begun == [0, 3, 6]
     assert asked == [0, 1, 2, 3, 4, 5, 6, 7]
+
+
+def test_from_the_second_try_on_streams_are_tried_beside_udp() -> None:
+    mesh = Mesh()
+    _, token = invited(mesh)
+    joiner = Joiner(token, make_key(7), "seven", Random(7).randbytes, NOW)
+    joiner.handle_timer(0.0)
+    first = [output.endpoint for output in joiner.drain()]
+    joiner.handle_timer(RETRY)
+    second = [output.endpoint for output in joiner.drain()]
+    assert first == list(token.endpoints)
+    assert second == first + [(STREAM + host, port) for host, port in first]

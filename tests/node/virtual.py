@@ -29,11 +29,12 @@ from meshd.node.node import Node
 from meshd.node.outputs import Output
 from meshd.node.peer import Peer
 from meshd.node.state import NodeConfig
-from meshd.node.wire import Endpoint
+from meshd.node.wire import Endpoint, is_stream
 from simulations.nat import Nat, NatKind
 from simulations.network import Conditions, Network
 from simulations.world import Event, World
 from tests.node.meshes import CIDR, NOW, admit, make_key, make_reply
+from tests.node.pipes import Pipes
 
 PORT = 443
 LATENCY = 0.010
@@ -282,6 +283,8 @@ class Host:
             case outputs.SendFrame(frame):
                 for head, piece in zip(frame.parts[::2], frame.parts[1::2], strict=True):
                     self._send(bytes(head) + bytes(piece), frame.endpoint)
+            case outputs.CloseStream(endpoint):
+                self.mesh.pipes.close(self, endpoint)
             case outputs.ForwardBatch(batch):
                 for start in range(0, len(batch.data), batch.segment_size):
                     piece = batch.data[start : start + batch.segment_size]
@@ -295,6 +298,9 @@ class Host:
                 self.events.append(output)
 
     def _send(self, payload: bytes, destination: Endpoint) -> None:
+        if is_stream(destination):
+            self.mesh.pipes.send(self, payload, destination)
+            return
         wide = ":" in destination[0]
         source = next((own for own in self.endpoints if (":" in own[0]) == wide), None)
         if source is not None:
@@ -354,6 +360,8 @@ class Candidate:
     def _drain(self) -> None:
         now = self.mesh.world.now
         for output in self.joiner.drain():
+            if is_stream(output.endpoint):
+                continue  # of TCP this candidate has none
             datagram = Datagram(now, "joiner", self.endpoint, output.endpoint, output.payload)
             self.mesh.carry(datagram)
 
@@ -382,6 +390,7 @@ class Mesh:
         self.carried = 0
         """How many were ever sent, those that `sent` has dropped included."""
         self.filters: list[Filter] = []
+        self.pipes = Pipes(self)
         self._tokens = 0
 
     # Who is there
