@@ -7,9 +7,11 @@ only its own address is asked, and what it says is bounded in size and time.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib.util
 import ipaddress
 import logging
+import socket
 import urllib.parse
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from async_upnp_client.client import UpnpDevice, UpnpService
     from async_upnp_client.const import HttpRequest, HttpResponse
 
-SEARCH_TIME = 2
+SEARCH_TIME = 2.0
 """Seconds in which a gateway has to answer the search."""
 REQUEST_TIME = 5.0
 """Seconds for one question to the gateway, and its answer."""
@@ -44,7 +46,12 @@ _NONSENSE = (
 )
 """What the library raises where a device's documents are not what they should be."""
 _ONLY_PERMANENT = 725  # WANIPConnection:1, section 2.4.16
-_PORT = 1900
+_PORT, _EVERYONE = 1900, "239.255.255.250"
+_ANSWER_MAX = 2048
+_SEARCH = (
+    'M-SEARCH * HTTP/1.1\r\nHOST: {host}:1900\r\nMAN: "ssdp:discover"\r\nMX: 1\r\n'
+    "ST: urn:schemas-upnp-org:device:{device}\r\n\r\n"
+)
 
 
 def available() -> bool:
@@ -64,12 +71,12 @@ class Upnp:
         """Search for `gateway`'s service; `client`: our address on its network.
 
         Raises RemoteError("portmap-upnp"): there is none, or it makes no sense."""
+        url = await _search(gateway, client)
         # It would log what anybody on our network says.
         logging.getLogger("async_upnp_client").setLevel(logging.CRITICAL)
-        # Late and beside the loop: this costs a third of a second.
+        # Late and beside the loop: it costs a third of a second and some MB.
         await asyncio.to_thread(importlib.import_module, "async_upnp_client.client_factory")
-        await asyncio.to_thread(importlib.import_module, "async_upnp_client.search")
-        device = await _trying(_describe(gateway, await _search(gateway, client)))
+        device = await _trying(_describe(gateway, url))
         for kind in SERVICES:
             service = device.find_service(f"urn:schemas-upnp-org:service:{kind}")
             if service is not None and service.has_action("AddPortMapping"):
@@ -153,38 +160,45 @@ def _sentence(error: BaseException) -> str:
 
 async def _search(gateway: str, client: str) -> str:
     """The URL of the gateway's description: asked itself, and as everyone on its network."""
-    from async_upnp_client.search import SsdpSearchListener
+    loop = asyncio.get_running_loop()
+    found: asyncio.Future[str] = loop.create_future()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sock:
 
-    found: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        def readable() -> None:
+            with contextlib.suppress(BlockingIOError, RemoteError):
+                data, (host, _) = sock.recvfrom(_ANSWER_MAX)
+                if host == gateway and not found.done():
+                    found.set_result(read_location(data, gateway))
 
-    def answered(headers: Any) -> None:
-        url = str(headers.get("location", ""))
-        if headers.get("_host") == gateway and _belongs(url, gateway) and not found.done():
-            found.set_result(url)
+        try:
+            sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(client))
+            sock.bind((client, 0))
+        except OSError as error:
+            raise RemoteError("portmap-upnp", error.strerror or "no search") from None
+        for host in (gateway, _EVERYONE):
+            for device in DEVICES:
+                with contextlib.suppress(OSError):
+                    sock.sendto(_SEARCH.format(host=host, device=device).encode(), (host, _PORT))
+        loop.add_reader(sock, readable)
+        try:
+            return await asyncio.wait_for(found, SEARCH_TIME)
+        except asyncio.TimeoutError:
+            raise RemoteError("portmap-upnp", "no answer") from None
+        finally:
+            loop.remove_reader(sock)
 
-    listeners = [
-        SsdpSearchListener(
-            callback=answered,
-            source=(client, 0),
-            target=target,
-            timeout=1,
-            search_target=f"urn:schemas-upnp-org:device:{device}",
-        )
-        for target in ((gateway, _PORT), ("239.255.255.250", _PORT))
-        for device in DEVICES
-    ]
-    try:
-        for listener in listeners:
-            await listener.async_start()
-            listener.async_search()
-        return await asyncio.wait_for(found, SEARCH_TIME)
-    except asyncio.TimeoutError:
-        raise RemoteError("portmap-upnp", "no answer") from None
-    except OSError as error:
-        raise RemoteError("portmap-upnp", error.strerror or "no search") from None
-    finally:
-        for listener in listeners:
-            listener.async_stop()
+
+def read_location(data: bytes, gateway: str) -> str:
+    """The URL in an answer to a search (UPnP Device Architecture 1.1, section 1.3.3).
+
+    Raises RemoteError("portmap-upnp") if there is none, or it is not of `gateway` itself."""
+    first, *lines = data.decode("latin-1").split("\r\n")
+    if first.startswith("HTTP/1.1 200"):
+        for line in lines:
+            name, _, value = line.partition(":")
+            if name.strip().lower() == "location" and _belongs(value.strip(), gateway):
+                return value.strip()
+    raise RemoteError("portmap-upnp", "no location")
 
 
 def _belongs(url: str, gateway: str) -> bool:

@@ -30,6 +30,7 @@ from gossip.errors import DecodeError
 from gossip.members import MemberState
 from meshd.config import _PARSERS
 from meshd.configvalues import Unexpected
+from meshd.host.upnp import read_location
 from meshd.node import account, control, pcp, wire
 from meshd.node import records as mesh_records
 from meshd.node.certificates import TrustError, parse_certificate, read_csr
@@ -293,6 +294,11 @@ GATEWAY_SAYS = (
     gateways.natpmp_mapped(443, 443, result=4, opcode=2),
 )
 
+UPNP_ANSWER = (
+    b"HTTP/1.1 200 OK\r\nST: urn:schemas-upnp-org:device:InternetGatewayDevice:1\r\n"
+    b"Location: http://192.168.1.1:5000/rootDesc.xml\r\nEXT:\r\n\r\n"
+)
+
 _values: tuple[object, ...] = (443, "192.0.2.1:443", ["10.0.0.0/8", "[::1]:443"], True, "a", {})
 CONFIG_VALUES = tuple(
     bytes((number,)) + codec.encode(value) for number in range(len(_PARSERS)) for value in _values
@@ -383,6 +389,9 @@ DECODERS: dict[str, Callable[[], Decoder]] = {
     ),
     "gateway": gateway,
     "gateway-answer": plain(pcp.decode, RemoteError, *GATEWAY_SAYS),
+    "upnp-answer": plain(
+        lambda data: read_location(data, gateways.GATEWAY), RemoteError, UPNP_ANSWER, largest=2048
+    ),
     "config-value": plain(config_value, ValueError, *CONFIG_VALUES, largest=4096),
 }
 """By name: makes the decoder anew, with no memory of earlier inputs."""

@@ -48,6 +48,28 @@ async def test_an_outer_address_that_nobody_can_reach_is_refused(address: str) -
             await (await Upnp.find(HERE, CLIENT)).address()
 
 
+def test_the_location_is_read_whatever_the_case_of_its_name() -> None:
+    url = f"http://{HERE}:5000/rootDesc.xml"
+    for name in ("LOCATION:", "Location: ", "location :"):
+        answer = f"HTTP/1.1 200 OK\r\nEXT:\r\n{name}{url}\r\n\r\n".encode()
+        assert upnp.read_location(answer, HERE) == url
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"NOTIFY * HTTP/1.1\r\nLOCATION: http://{here}/\r\n\r\n",
+        b"HTTP/1.1 404 Not Found\r\nLOCATION: http://{here}/\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX-LOCATION: http://{here}/\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n\xff\xfe\r\n",
+    ],
+)
+def test_an_answer_without_a_location_is_refused(answer: bytes) -> None:
+    with pytest.raises(RemoteError, match="no location"):
+        upnp.read_location(answer.replace(b"{here}", HERE.encode()), HERE)
+
+
 async def test_where_nobody_answers_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(upnp, "SEARCH_TIME", 0.05)
     with pytest.raises(RemoteError, match="no answer"):
