@@ -30,6 +30,7 @@ from gossip.errors import DecodeError
 from gossip.members import MemberState
 from meshd.config import _PARSERS
 from meshd.configvalues import Unexpected
+from meshd.host import framing, proxies, website
 from meshd.host.upnp import read_location
 from meshd.node import account, control, pcp, wire
 from meshd.node import records as mesh_records
@@ -304,6 +305,27 @@ CONFIG_VALUES = tuple(
     bytes((number,)) + codec.encode(value) for number in range(len(_PARSERS)) for value in _values
 )
 
+STREAM_ROW = framing.joined([bytes((4,)) * 40] * 6, 80, 3, 2) + framing.padding(30)
+
+
+def stream_row(data: bytes) -> None:
+    """Cut bytes of a stream into datagrams, which must be what it holds."""
+    found: list[tuple[int, int]] = []
+    framing.take(
+        memoryview(bytearray(data)), len(data), lambda run, size: found.append((len(run), size))
+    )
+    assert all(framing.DATAGRAM_MIN <= size <= run <= framing.RUN_MAX for run, size in found)
+
+
+PROXY_HEADERS = tuple(
+    proxies.HEADER.pack(proxies.SIGNATURE, command, family, size) + bytes(size)
+    for command, family, size in ((0x21, 0x11, 12), (0x21, 0x21, 40), (0x20, 0, 0), (0x21, 0, 9))
+)
+WEB_REQUESTS = (
+    b"GET /a/../b%20c?d=e HTTP/1.1\r\nHost: x.example\r\nConnection: close\r\n\r\n",
+    b"POST http://x/ HTTP/1.0\nContent-Length: 12\nTransfer-Encoding: chunked\n\n",
+)
+
 DECODERS: dict[str, Callable[[], Decoder]] = {
     "gossip-node": lambda: node(GossipConfig()),
     "gossip-partial": lambda: node(GossipConfig(full_view=1, active_view=1)),
@@ -392,6 +414,10 @@ DECODERS: dict[str, Callable[[], Decoder]] = {
     "upnp-answer": plain(
         lambda data: read_location(data, gateways.GATEWAY), RemoteError, UPNP_ANSWER, largest=2048
     ),
+    "stream-row": plain(stream_row, framing.FramingError, STREAM_ROW, largest=8192),
+    "proxy-header": plain(proxies.parse_header, RemoteError, *PROXY_HEADERS),
+    "proxy-answer": plain(proxies.parse_answer, RemoteError, b"HTTP/1.1 200 OK\r\nVia: x\r\n\r\n"),
+    "web-request": plain(website.parse, website.BadRequest, *WEB_REQUESTS),
     "config-value": plain(config_value, ValueError, *CONFIG_VALUES, largest=4096),
 }
 """By name: makes the decoder anew, with no memory of earlier inputs."""
