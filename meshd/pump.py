@@ -91,6 +91,8 @@ class Pump:
         if outbound.waiting is not None:
             node.connect_waiting(now)
             self.settle()
+        elif node.pending:  # copies by a second path
+            self._drain()
 
     def _on_udp(self, sock: socket.socket) -> None:
         node, write = self._node, self._tun.write

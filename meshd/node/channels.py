@@ -124,5 +124,5 @@ class Channels:
                     relayed.endpoint = way.endpoint
                     continue
                 relayed.valid = False
-                other.paths.choose()
+                other.paths.choose(now)
                 self._dialogue.touched = True

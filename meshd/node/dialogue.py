@@ -119,10 +119,10 @@ class Dialogue:
 
     def paths_changed(self, peer: Peer, now: float) -> None:
         """Choose `peer`'s path again, and let everything follow that depends on it."""
-        peer.paths.choose()
+        peer.paths.choose(now)
         if not peer.paths.changed:
             return
-        peer.paths.changed = False
+        peer.paths.changed, peer.double = False, None
         self.ways_changed()
         path = peer.path
         self.relay_moved(peer, now)
@@ -274,6 +274,7 @@ class Dialogue:
             return
         if measuring.answered(self._state, peer, nonce, answer.tally, session, now):
             self.touched = True
+        peer.paths.heard(nonce, now)
         probed = [path, *(other for other in peer.paths if other is not path)]
         if not any(other.measured(nonce, now) is not None for other in probed):
             return

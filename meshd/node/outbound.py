@@ -16,7 +16,9 @@ from collections.abc import Callable
 from functools import partial
 
 from meshd.node import segmentation
+from meshd.node.doubling import Double
 from meshd.node.offload import VNET
+from meshd.node.outputs import SendFrame
 from meshd.node.path import Path
 from meshd.node.peer import Key, Peer
 from meshd.node.session import Session
@@ -218,7 +220,9 @@ class Outbound:
         session, path = self._sealing(peer, now)
         if session is None or path is None:
             return None
-        if path.parity is None:
+        if peer.double is not None and peer.double.takes(size - first, now):
+            frame = self._doubled(peer.double, session, path, self._view[first:size])
+        elif path.parity is None:
             plain = self._view[first:size]
             frame = session.seal(
                 plain, self._sealed, path.chunk, path.prefix, path.endpoint, self._cutter
@@ -228,6 +232,13 @@ class Outbound:
             frame = session.seal_protected(plain, size - first, self._sealed, path, path.parity)
         peer.tx_bytes += frame.size
         peer.last_data_at = now
+        return frame
+
+    def _doubled(self, double: Double, session: Session, path: Path, plain: memoryview) -> Frame:
+        """Seal a frame that both its path and another carry: the copy is an output."""
+        chunk = min(path.chunk, double.path.chunk)
+        frame = session.seal(plain, self._sealed, chunk, path.prefix, path.endpoint)
+        self._state.outputs.append(SendFrame(double.copy(frame, path.prefix)))
         return frame
 
     def held(self, peer: Peer, now: float) -> list[Frame]:

@@ -47,6 +47,9 @@ STREAM_SEGMENT = 16_350
 four of them carry the largest frame. TCP cuts it as the way needs it: nothing is searched."""
 STREAM_TIMEOUT = 3.0
 """Seconds until a probe by stream counts as lost: TCP brings it late, not never."""
+FORGIVEN_AFTER = 600.0
+"""Seconds after which it counts no more that a path failed."""
+MAX_FAILURES = 16
 RTT_GAIN = 42 / 256
 """EWMA weight of a new round-trip sample (babeld's)."""
 
@@ -57,6 +60,20 @@ class PathKind(Enum):
     DIRECT = "direct"
     RELAY = "relay"
     STREAM = "stream"
+
+
+@dataclass(slots=True)
+class Tries:
+    """What was tried on a path, for a person who asks why. Times are monotonic, None: never."""
+
+    sent: int = 0
+    """Probes, without those that only measure."""
+    answered: int = 0
+    sent_at: float | None = None
+    proven_at: float | None = None
+    """When it began to work."""
+    lost_at: float | None = None
+    """When it last ceased to."""
 
 
 @dataclass(slots=True)
@@ -79,6 +96,15 @@ class Path:
     retry: float = RETRY_FIRST
     next_probe_at: float = 0.0
     last_error: str = ""
+    """What was wrong when it last did not work; empty while it does."""
+    tries: Tries = field(default_factory=Tries)
+    streak: int = 0
+    """Answers in a row."""
+    failing: bool = False
+    """Whether nothing came back though packets flowed, until something does."""
+    failures: int = 0
+    """How often it failed within ten minutes."""
+    failed_at: float = float("-inf")
     outcomes: deque[bool] = field(default_factory=lambda: deque(maxlen=32))
     waiting: dict[int, tuple[float, int]] = field(default_factory=dict)
     """Nonce -> (sent at, datagram size) of probes not answered yet."""
@@ -151,9 +177,16 @@ class Path:
         another one: its width is looked for again."""
         if not self.valid:
             self._search(now)
-            self.next_probe_at = now
+            self.next_probe_at = self.tries.proven_at = now
         self.valid, self.misses, self.retry = True, 0, RETRY_FIRST
+        self.failing, self.last_error = False, ""
         self.last_received = now
+
+    def fail(self, now: float) -> None:
+        """It was left because it did not work."""
+        forgiven = now - self.failed_at > FORGIVEN_AFTER
+        self.failures = 1 if forgiven else min(MAX_FAILURES, self.failures + 1)
+        self.failed_at, self.streak = now, 0
 
     def narrow(self, now: float) -> None:
         """Segments of this size are lost: back to what every path carries, look again later."""
@@ -188,6 +221,10 @@ class Path:
             self.control.assume()
             self.parity = self.control.parity
         self.outcomes.append(True)
+        self.streak += 1
+        self.tries.answered += 1
+        if self.failures and now - self.failed_at > FORGIVEN_AFTER:
+            self.failures = 0
         return rtt
 
     def lapse(self, now: float) -> bool:
@@ -200,14 +237,18 @@ class Path:
                 self._width_missed()
                 continue
             self.outcomes.append(False)
-            self.misses += 1
+            self.misses, self.streak = self.misses + 1, 0
             if size > BASE_SEGMENT and self.misses == 2:
                 self.narrow(now)
             if self.valid:
                 self.next_probe_at = min(self.next_probe_at, now)
         if self.valid and self.misses >= MISSES_MAX:
             self.valid, self.last_error = False, "no answer to three probes"
+            self.tries.lost_at = now
+            self.fail(now)
             return True
+        if self.misses and not self.valid and not self.last_error:
+            self.last_error = "no answer"
         return False
 
     def _width_missed(self) -> None:

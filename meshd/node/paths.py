@@ -1,10 +1,8 @@
-"""The ways to reach one peer: probed, measured, chosen.
+"""The ways to reach one peer: probed, measured, and one of them used (see `choice`).
 
-The current path is probed every few seconds, candidates with growing pauses for ever, so that two
-NATs are punched from both sides.
-
-Choice: direct before relayed before streams; among equals the quicker, with a margin (babeld's and
-Tailscale's lesson) so that nothing flaps.
+The current path is probed every few seconds, and several times a second while packets flow; the
+best of the others is kept warm; candidates are tried with growing pauses for ever, so that two NATs
+are punched from both sides.
 """
 
 from __future__ import annotations
@@ -14,25 +12,40 @@ from dataclasses import dataclass
 from random import Random
 
 from gossip import NodeId
+from meshd.node.choice import STEADY, Choice, backup, is_failing, is_steady
 from meshd.node.path import RETRY_FIRST, Path, PathKind
+from meshd.node.vigil import Verdict, Vigil
 from meshd.node.wire import BASE_SEGMENT, RELAY_PREFIX, RELAYED, Endpoint, is_stream
 
 ACTIVE_INTERVAL = 3.0
 """Seconds between probes of the current path while packets flow."""
-IDLE_INTERVAL = 10.0
-"""The same while none do: below the 30 s after which NATs forget (RFC 4787, REQ-5)."""
+IDLE_INTERVAL, IDLE_INTERVAL_MAX = 4.0, 25.0
+"""The same while none do, where there are few peers and many (see `upkeep`): below the 30 s after
+which NATs forget (RFC 4787, REQ-5)."""
+WARM_INTERVAL = 5.0
+"""Seconds between probes of the best other path while packets flow."""
 BACKUP_INTERVAL = 15.0
-"""Seconds between probes of proven paths not in use."""
-MEASURE_INTERVAL, LOSSY_INTERVAL = 0.5, 0.05
-"""Seconds between probes that measure loss while packets flow: while none is seen, and while some
-was lately (then a round trip at least)."""
+"""Seconds between probes of other proven paths."""
+TRIAL_INTERVAL = 1.0
+"""The same of one that may become the current one, until it has answered often enough."""
+RESCUE_INTERVAL = 0.15
+"""The same of all of them while the current one is in doubt."""
+MAX_RESCUERS = 4
+"""Paths that are probed then."""
+MEASURE_INTERVAL, LOSSY_INTERVAL = 0.25, 0.05
+"""Seconds between probes that measure loss and silence while packets flow: usually, and while some
+loss was seen lately (then a round trip at least) or the path is in doubt."""
 RETRY_MAX = 20.0
 """The longest pause before an unproven candidate is tried again: it doubles up to this."""
 RETRY_SPARE = 300.0
 """The longest such pause while a direct path is in use."""
 RETRY_BESIDE_STREAM = 5.0
 """The same while a stream is in use: UDP is to be found again soon."""
+PUT_OFF = 1.0
+"""Seconds until a probe that the budget had no room for is due again."""
 MAX_PATHS = 24
+MAX_RELAYED = 6
+"""Relayed paths among them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +65,13 @@ class PathSet:
     def __init__(self, rng: Random) -> None:
         self._rng = rng
         self._paths: dict[tuple[object, ...], Path] = {}
+        self.choice = Choice()
+        self.vigil = Vigil()
+        self.pace = IDLE_INTERVAL
+        """Seconds between probes of the current path while no packets flow."""
+        self.doubted = False
+        """Whether the current path was silent for too long while packets flow."""
+        self._active = False
         self.current: Path | None = None
         self.changed = False
         """Set when `current` became another path; the owner clears it."""
@@ -110,6 +130,7 @@ class PathSet:
             prefix = RELAY_PREFIX.pack(RELAYED, channel)
             path = Path(PathKind.RELAY, endpoint, relay, channel, prefix, next_probe_at=now)
             self._add(key, path)
+            self._thin_out(path)
         path.endpoint = endpoint
         return path
 
@@ -117,14 +138,15 @@ class PathSet:
         """Forget a path."""
         self._paths = {key: kept for key, kept in self._paths.items() if kept is not path}
         if self.current is path:
-            self.current, self.changed = None, True
+            self._use(None)
 
     def lose_all(self) -> None:
         """The peer restarted or left: nothing is proven any more."""
         for path in self._paths.values():
             path.valid = False
             path.waiting.clear()
-        self.choose()
+        if self.current is not None:
+            self._use(None)
 
     def _add(self, key: tuple[object, ...], path: Path) -> None:
         if len(self._paths) >= MAX_PATHS:
@@ -136,24 +158,93 @@ class PathSet:
             del self._paths[min(victims)[3]]
         self._paths[key] = path
 
+    def _thin_out(self, new: Path) -> None:
+        """Keep the best relayed paths, the current and the new one."""
+        relayed = [path for path in self._paths.values() if path.relay is not None]
+        spare = [path for path in relayed if path is not self.current and path is not new]
+        if len(relayed) > MAX_RELAYED and spare:
+            kept = backup(spare, None) if len(spare) > 1 else None
+            self.drop(min((p for p in spare if p is not kept), key=lambda p: p.last_received))
+
+    def _use(self, path: Path | None) -> None:
+        self.current, self.changed, self.doubted = path, True, False
+        self.vigil.reset()
+
     # Probing
 
     def due(self, now: float, active: bool) -> list[DueProbe]:
-        """Probes to send now; call `sent` for each that leaves."""
+        """Probes to send now, the current path's first; call `sent` for each that leaves, and
+        `put_off` for others."""
+        self._active = active
         probes = []
-        for path in self._paths.values():
+        for path in sorted(self._paths.values(), key=lambda path: path is not self.current):
             misses = path.misses
             if path.lapse(now) or path.misses > misses:
-                self.choose()
+                self.choose(now)
             if path.next_probe_at <= now and len(path.waiting) < 4:
                 checks_width = active and path is self.current and path.adapts and path.misses < 2
                 size = path.segment if checks_width and path.segment > BASE_SEGMENT else 0
                 probes.append(DueProbe(path, self._nonce(), size))
-                self._schedule(path, now, active)
             searching = path.valid and path.widths and path.width_search_at <= now
             if searching and not any(size > path.segment for _, size in path.waiting.values()):
                 probes.append(DueProbe(path, self._nonce(), path.widths[0]))
-        return probes
+        return self._with_current(probes, now)
+
+    def _with_current(self, probes: list[DueProbe], now: float) -> list[DueProbe]:
+        """Where others are measured, so is the current path: only fresh numbers compare."""
+        current = self.current
+        others = any(probe.path.valid and probe.path is not current for probe in probes)
+        if current is None or not others or any(probe.path is current for probe in probes):
+            return probes
+        before = current.tries.sent_at
+        if len(current.waiting) >= 4 or (before is not None and now - before < TRIAL_INTERVAL):
+            return probes
+        return [DueProbe(current, self._nonce(), 0), *probes]
+
+    def put_off(self, probe: DueProbe, now: float) -> None:
+        """There was no room for a probe."""
+        probe.path.next_probe_at = now + PUT_OFF
+        if probe.path.widths:
+            probe.path.width_search_at = max(probe.path.width_search_at, now + PUT_OFF)
+
+    def watch(self, now: float) -> float:
+        """Judge the current path while packets flow; when to do so again."""
+        path = self.current
+        if path is None or not self.measuring:
+            self.doubted = False
+            return float("inf")
+        verdict = self.vigil.look(path, now)
+        if verdict >= Verdict.DOUBTED and not self.doubted:
+            self.measure_at = path.next_probe_at = now
+            if backup(self._paths.values(), path) is None:
+                self.hurry(now)
+        self.doubted = verdict >= Verdict.DOUBTED
+        if verdict is Verdict.FAILING:
+            if not path.failing:
+                path.last_error = "silent while packets flow"
+            path.failing = True
+            self.choose(now)
+            if self.current is not path:
+                return now
+        return self.vigil.next_at(path)
+
+    def rescue(self, now: float) -> list[DueProbe]:
+        """Probes of the other proven paths, while the current one is in doubt."""
+        others = [path for path in self._paths.values() if path.valid and path is not self.current]
+        others.sort(key=lambda path: (path.rank, path.misses))
+        return [
+            DueProbe(path, self._nonce(), 0)
+            for path in others[:MAX_RESCUERS]
+            if len(path.waiting) < 4
+            and (path.tries.sent_at is None or now - path.tries.sent_at >= RESCUE_INTERVAL)
+        ]
+
+    def heard(self, nonce: int, now: float) -> None:
+        """An answer to a probe came; of the current path's, even to one that only measures."""
+        path = self.current
+        if path is not None and self.vigil.answered(nonce, now):
+            path.failing, path.misses, path.last_received = False, 0, now
+            self.doubted = False
 
     def measure(self, now: float, active: bool) -> DueProbe | None:
         """A probe that measures the loss of the path in use, while packets flow."""
@@ -161,9 +252,10 @@ class PathSet:
         self.measuring = active and path is not None and path.adapts
         if path is None or not self.measuring or self.measure_at > now:
             return None
-        often = max(LOSSY_INTERVAL, path.srtt or 0.0)
+        often = min(MEASURE_INTERVAL, max(LOSSY_INTERVAL, path.srtt or 0.0))
         lossy = path.control.lossy(now)
-        self.measure_at = now + (often if lossy else MEASURE_INTERVAL)
+        pause = often if lossy else MEASURE_INTERVAL
+        self.measure_at = now + (LOSSY_INTERVAL if self.doubted else pause)
         # Perhaps it is the wide ones that are lost: every second probe tries.
         self._wide = lossy and not self._wide and path.segment > BASE_SEGMENT
         return DueProbe(path, self._nonce(), path.segment if self._wide else 0, measures=True)
@@ -181,26 +273,40 @@ class PathSet:
 
     def sent(self, probe: DueProbe, now: float) -> None:
         """A probe has left."""
+        path = probe.path
+        if path is self.current and probe.size <= path.segment:
+            self.vigil.asked(probe.nonce, now)
         if probe.measures:
             if probe.size:
-                probe.path.wide.sent(probe.nonce, now)
+                path.wide.sent(probe.nonce, now)
             return
-        probe.path.waiting[probe.nonce] = (now, probe.size)
+        path.waiting[probe.nonce] = (now, probe.size)
+        path.tries.sent += 1
+        path.tries.sent_at = now
+        if path.next_probe_at <= now and probe.size <= path.segment:
+            path.next_probe_at = now + self._pause(path)
 
-    def _schedule(self, path: Path, now: float, active: bool) -> None:
+    def _pause(self, path: Path) -> float:
+        """Seconds until the next probe of a path that was just probed."""
+        current = self.current
         if not path.valid:
-            path.next_probe_at = now + path.retry * (0.9 + 0.2 * self._rng.random())
-            served = self.current is not None and self.current.kind is PathKind.DIRECT
-            longest = RETRY_SPARE if served else RETRY_MAX
-            if self.current is not None and not self.current.adapts:
-                longest = RETRY_BESIDE_STREAM
+            longest = RETRY_MAX if self._active else RETRY_MAX * self.pace / IDLE_INTERVAL
+            if current is not None and current.rank != 1:
+                longest = RETRY_BESIDE_STREAM if current.rank else RETRY_SPARE
+            pause = path.retry * (0.9 + 0.2 * self._rng.random())
             path.retry = min(longest, path.retry * 2)
-        elif path is self.current:
-            path.next_probe_at = now + (ACTIVE_INTERVAL if active else IDLE_INTERVAL)
-        elif path.adapts:
-            path.next_probe_at = now + BACKUP_INTERVAL
-        else:  # whatever comes by a stream then says that the peer uses it: see `streams`
-            path.next_probe_at = float("inf")
+            return pause
+        if path is current:
+            return ACTIVE_INTERVAL if self._active else self.pace
+        if not path.adapts:  # whatever comes by a stream then says that the peer uses it
+            return float("inf")
+        comparable = current is None or path.rank <= current.rank
+        if comparable and not (path.streak >= STEADY and is_steady(path)):
+            return min(BACKUP_INTERVAL, TRIAL_INTERVAL * 2.0 ** max(0, path.failures - 1))
+        if not self._active:
+            return max(BACKUP_INTERVAL, self.pace)
+        best = backup(self._paths.values(), current)
+        return WARM_INTERVAL if path is best else BACKUP_INTERVAL
 
     def _nonce(self) -> int:
         return self._rng.getrandbits(63) | 1 << 63
@@ -214,26 +320,16 @@ class PathSet:
 
     # Choice
 
-    def choose(self) -> None:
+    def choose(self, now: float) -> None:
         """Make the best proven path the current one."""
-        best = self.current if self.current is not None and self.current.valid else None
-        for path in self._paths.values():
-            if path.valid and path is not best and (best is None or _better(path, best)):
-                best = path
-        if best is not self.current:
-            self.current, self.changed = best, True
+        before = self.current
+        best = self.choice.choose(self._paths.values(), before, now)
+        if best is before:
+            return
+        if before is not None and before.valid and is_failing(before):
+            before.fail(now)
+        self._use(best)
 
 
 def _kind(endpoint: Endpoint) -> PathKind:
     return PathKind.STREAM if is_stream(endpoint) else PathKind.DIRECT
-
-
-def _better(new: Path, old: Path) -> bool:
-    failing = old.misses >= (1 if new.kind is old.kind else 2)
-    if failing and not new.misses and new.last_received > old.last_received:
-        return True
-    if new.rank != old.rank:
-        return new.rank < old.rank and not new.misses
-    if new.srtt is None or old.srtt is None:
-        return False
-    return new.srtt <= old.srtt - 0.010 and new.srtt <= 0.85 * old.srtt

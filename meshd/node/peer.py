@@ -10,6 +10,7 @@ from random import Random
 
 from gossip import NodeId
 from meshd.node.certificates import Certificate
+from meshd.node.doubling import Double
 from meshd.node.handshake import Initiator
 from meshd.node.metering import Meter
 from meshd.node.path import Path
@@ -82,6 +83,8 @@ class Peer:
         "certificate",
         "chain",
         "current",
+        "double",
+        "doubled_at",
         "doubted_at",
         "fallback",
         "hints",
@@ -125,6 +128,8 @@ class Peer:
         """Where our neighbourhood says that it is."""
         self.paths = PathSet(rng)
         self.fallback = Fallback()
+        self.double: Double | None = None
+        """Where copies of its frames go, while the path in use is in doubt."""
         self.meter = Meter()
         """What it received of what we sent by the path in use."""
         self.settled: tuple[Session, int, float] | None = None
@@ -148,6 +153,8 @@ class Peer:
         self.rx_bytes = 0
         self.last_seen: float | None = None
         self.last_heard_told = 0.0
+        self.doubled_at = float("-inf")
+        """When `double` was last begun."""
         self.doubted_at = float("-inf")
         """When the log was last told that it says two things at once."""
         self.last_data_at = -1e9

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from gossip import NodeId
 from meshd.node.channels import Channels
+from meshd.node.choice import backup
 from meshd.node.dialogue import Dialogue
+from meshd.node.doubling import DOUBLE_FOR, Double
 from meshd.node.handshaking import Handshakes
 from meshd.node.path import PathKind
+from meshd.node.paths import IDLE_INTERVAL, IDLE_INTERVAL_MAX, DueProbe
 from meshd.node.peer import Peer
 from meshd.node.relay import Relay
 from meshd.node.seeking import Seeking
@@ -28,6 +31,14 @@ FRESH_START = 30.0
 not heard of them yet."""
 PROBE_RATE, PROBE_BURST = 20.0, 40.0
 """Probes per second and at once, over all peers."""
+PROBE_SPARED = 10.0
+"""Of those at once, so many are for paths that work."""
+IDLE_RATE = 8.0
+"""Probes per second of paths in use that no packets go by: with more peers each has fewer."""
+RELAY_IN_DOUBT = 1.0
+"""Seconds between two times that relays are asked since the only path is in doubt."""
+DOUBLE_AGAIN = 5.0
+"""Seconds from a doubt to the next in which frames go by a second path too."""
 MEASURE_RATE = 200.0
 """Probes per second, and at once, that only measure loss."""
 
@@ -58,6 +69,7 @@ class Upkeep:
         self._ran_at = -1e9
         self._connected = 0
         self._tokens = PROBE_BURST
+        self._pace = IDLE_INTERVAL
         self._measures = MEASURE_RATE
         self._measured: list[Peer] = []
         """Those that packets flow to."""
@@ -90,6 +102,8 @@ class Upkeep:
         self._connected = sum(p.current is not None or p.attempt is not None for p in peers)
         self._neighbours = self._seeking.neighbours()
         due = now + MAX_INTERVAL
+        sessions = sum(peer.current is not None for peer in peers)
+        self._pace = min(IDLE_INTERVAL_MAX, max(IDLE_INTERVAL, sessions / IDLE_RATE))
         for peer in list(self._state.peers.values()):
             if peer.certificate is None and peer.attempt is None:
                 continue
@@ -104,11 +118,36 @@ class Upkeep:
 
     def _measure(self, peer: Peer, now: float) -> float:
         """Probe for loss if it is time; when it is next."""
-        probe = peer.paths.measure(now, peer.active(now))
-        if probe is not None and self._measures >= 1:
-            self._measures -= 1
-            self._dialogue.probe(peer, probe, now)
-        return peer.paths.measure_at if peer.paths.measuring else now + MAX_INTERVAL
+        paths = peer.paths
+        watch_at = paths.watch(now)
+        probe = paths.measure(now, peer.active(now))
+        probes = [] if probe is None else [probe]
+        if paths.doubted:
+            probes += self._rescue(peer, now)
+        else:
+            peer.double = None
+        for each in probes:
+            if self._measures >= 1:
+                self._measures -= 1
+                self._dialogue.probe(peer, each, now)
+        if paths.changed:
+            self._dialogue.paths_changed(peer, now)
+        return min(watch_at, paths.measure_at) if paths.measuring else now + MAX_INTERVAL
+
+    def _rescue(self, peer: Peer, now: float) -> list[DueProbe]:
+        """The path in use is in doubt: let a second one carry what is small, look for others."""
+        second = backup(peer.paths, peer.path)
+        if second is None:
+            self._pass_at = min(self._pass_at, now + MIN_INTERVAL)  # candidates are due
+            if now - peer.relay_asked_at >= RELAY_IN_DOUBT:
+                self._channels.ask(peer, now)
+        elif peer.double is None:
+            if now - peer.doubled_at >= DOUBLE_AGAIN:
+                peer.doubled_at = now
+                peer.double = Double(second, now + DOUBLE_FOR)
+        else:
+            peer.double.path = second
+        return peer.paths.rescue(now)
 
     def _sessions(self, peer: Peer, now: float) -> None:
         fresh = peer.state == "dead" and now < self._fresh_until
@@ -158,9 +197,12 @@ class Upkeep:
         due = min(due, self._streams.follow(peer, now))
         if peer.current is None:
             return due
+        peer.paths.pace = self._pace
         for probe in peer.paths.due(now, peer.active(now)):
-            if self._tokens < 1:
-                break
+            # What works is asked first: candidates leave it some room.
+            if self._tokens < (1 if probe.path.valid else 1 + PROBE_SPARED):
+                peer.paths.put_off(probe, now)
+                continue
             self._tokens -= 1
             self._dialogue.probe(peer, probe, now)
         if peer.paths.changed:

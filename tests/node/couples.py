@@ -199,7 +199,7 @@ def _side(
     session.confirmed, session.endpoint = True, other_at
     peer.current = session
     peer.paths.learn(other_at, 0.0).prove(0.0)
-    peer.paths.choose()
+    peer.paths.choose(0.0)
     state.peers[other.id] = peer
     state.sessions[session.local_index] = session
     table = OverlayTable()

@@ -42,7 +42,7 @@ class Reach:
             while self._coming and self._coming[0][0] <= self.now:
                 _, nonce, path = heapq.heappop(self._coming)
                 if path.measured(nonce, self.now) is not None:
-                    self.paths.choose()
+                    self.paths.choose(self.now)
             self._note()
         self.now = until
 

@@ -79,6 +79,7 @@ def test_a_move_is_followed_before_the_old_way_has_timed_out() -> None:
         alpha.send(beta, b"down")
         mesh.run(0.1)
     assert mesh.world.now - moved < 1
+    mesh.run(1)
     path = alpha.peer(beta).path
     assert path is not None
     assert path.endpoint == ("198.51.100.77", PORT)

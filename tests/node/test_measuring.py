@@ -84,7 +84,7 @@ def test_a_path_is_measured_as_often_as_its_loss_asks_for() -> None:
     stream(mesh, alpha, beta, 2.0)
     answers.clear()
     stream(mesh, alpha, beta, 4.0)
-    assert 6 <= len(answers) <= 20
+    assert 12 <= len(answers) <= 30
     mesh.filters.append(losing(0.03)[1])
     stream(mesh, alpha, beta, 2.0)
     answers.clear()

@@ -46,7 +46,7 @@ def add_gamma(alpha: Side) -> tuple[Peer, bytes]:
     peer = make_peer(gamma)
     peer.current = alpha.peer.current
     peer.paths.learn(STRANGER_AT, 0.0).prove(0.0)
-    peer.paths.choose()
+    peer.paths.choose(0.0)
     alpha.state.peers[peer.id] = peer
     alpha.rebuild()
     return peer, plain(packet4(alpha.address4, gamma.certificate.address4, b"gamma"))
@@ -165,7 +165,7 @@ def test_a_relayed_path_carries_its_prefix() -> None:
     path.prove(0.0)
     alpha.peer.paths.lose_all()
     path.valid = True
-    alpha.peer.paths.choose()
+    alpha.peer.paths.choose(0.0)
     [frame] = alpha.send(to_beta(alpha, beta, 3000))
     datagrams = datagrams_of(frame)
     assert frame.endpoint == STRANGER_AT

@@ -8,6 +8,7 @@ from random import Random
 import pytest
 
 from gossip import NodeId
+from meshd.node.choice import STEADY
 from meshd.node.path import (
     MISSES_MAX,
     PROBE_TIMEOUT_MAX,
@@ -41,18 +42,19 @@ RELAY = NodeId(b"r" * 16)
 
 
 def proven(paths: PathSet, endpoint: Endpoint, rtt: float, now: float = 0.0) -> Path:
-    """A direct path that has answered once."""
+    """A direct path that has answered for a while."""
     return answered(paths.learn(endpoint, now), rtt, now)
 
 
 def relayed(paths: PathSet, rtt: float, now: float = 0.0, relay: NodeId = RELAY) -> Path:
-    """A relayed path that has answered once."""
+    """A relayed path that has answered for a while."""
     return answered(paths.relayed(relay, 7, OTHER, now), rtt, now)
 
 
 def answered(path: Path, rtt: float, now: float) -> Path:
     path.prove(now)
     path.sample(rtt)
+    path.streak = STEADY
     return path
 
 
@@ -75,7 +77,7 @@ def test_a_candidate_is_probed_at_once_and_then_with_growing_pauses_for_ever() -
 def test_candidates_rest_longer_while_a_direct_path_serves() -> None:
     reach = Reach(PathSet(Random(1)), {ONE: 0.02})
     proven(reach.paths, ONE, 0.02)
-    reach.paths.choose()
+    reach.paths.choose(0.0)
     reach.paths.consider([OTHER], 0.0)
     reach.run(3 * RETRY_SPARE)
     times = [at for at, endpoint, _ in reach.probes if endpoint == OTHER]
@@ -87,7 +89,7 @@ def test_candidates_rest_longer_while_a_direct_path_serves() -> None:
 def test_the_current_path_is_probed_every_few_seconds(active: bool, interval: float) -> None:
     reach = Reach(PathSet(Random(1)), {ONE: 0.02}, active=active, width=BASE_SEGMENT)
     answered(reach.paths.learn(ONE, 0.0), 0.02, 0.0).widths = []
-    reach.paths.choose()
+    reach.paths.choose(0.0)
     reach.run(10 * interval)
     times = [at for at, _, _ in reach.probes]
     assert 10 <= len(times) <= 12
@@ -98,7 +100,7 @@ def test_a_backup_is_kept_warm() -> None:
     reach = Reach(PathSet(Random(1)), {ONE: 0.02, OTHER: 0.03}, width=BASE_SEGMENT)
     for endpoint in (ONE, OTHER):
         proven(reach.paths, endpoint, 0.02).widths = []
-    reach.paths.choose()
+    reach.paths.choose(0.0)
     reach.run(100.0)
     assert reach.paths.current is reach.paths.direct(ONE)
     backup = [at for at, endpoint, _ in reach.probes if endpoint == OTHER]
@@ -128,7 +130,7 @@ def test_nonces_do_not_repeat() -> None:
 def test_three_misses_lose_a_path_and_two_do_not() -> None:
     paths = PathSet(Random(1))
     path = proven(paths, ONE, 0.02)
-    paths.choose()
+    paths.choose(0.0)
     for number in range(MISSES_MAX):
         assert path.valid
         assert paths.current is path
@@ -155,7 +157,7 @@ def test_an_answer_forgets_the_misses_before_it() -> None:
 def test_a_dead_path_is_noticed_within_seconds_while_packets_flow() -> None:
     reach = Reach(PathSet(Random(1)), {ONE: 0.02}, active=True)
     proven(reach.paths, ONE, 0.02)
-    reach.paths.choose()
+    reach.paths.choose(0.0)
     reach.run(20.0)
     del reach.answers[ONE]
     reach.run(20.0 + ACTIVE_INTERVAL + MISSES_MAX * PROBE_TIMEOUT_MAX)
@@ -186,7 +188,7 @@ def test_the_search_finds_the_widest_datagram_that_passes(
     expected = (*widths, BASE_SEGMENT)[largest]
     reach = Reach(PathSet(Random(1)), {endpoint: 0.02}, width=expected)
     path = proven(reach.paths, endpoint, 0.02)
-    reach.paths.choose()
+    reach.paths.choose(0.0)
     reach.run(60.0)
     assert path.segment == expected
     assert path.valid
@@ -197,7 +199,7 @@ def test_the_search_finds_the_widest_datagram_that_passes(
 def test_a_path_that_becomes_narrower_falls_back_and_does_not_get_lost() -> None:
     reach = Reach(PathSet(Random(1)), {ONE: 0.02}, active=True, width=1472)
     path = proven(reach.paths, ONE, 0.02)
-    reach.paths.choose()
+    reach.paths.choose(0.0)
     reach.run(30.0)
     assert path.segment == 1472
     reach.width = 1400
@@ -213,7 +215,7 @@ def test_a_path_that_becomes_narrower_falls_back_and_does_not_get_lost() -> None
 def test_a_path_that_was_lost_is_measured_anew_with_few_probes() -> None:
     reach = Reach(PathSet(Random(1)), {ONE: 0.02}, width=1472)
     path = proven(reach.paths, ONE, 0.02)
-    reach.paths.choose()
+    reach.paths.choose(0.0)
     reach.run(30.0)
     assert path.segment == 1472
     del reach.answers[ONE]
@@ -232,7 +234,7 @@ def test_the_path_in_use_is_measured_while_packets_flow_and_no_other() -> None:
     assert paths.measure(0.0, active=True) is None
     path = proven(paths, ONE, 0.02)
     proven(paths, OTHER, 0.05)
-    paths.choose()
+    paths.choose(0.0)
     assert paths.measure(0.0, active=False) is None
     assert not paths.measuring
     probe = paths.measure(0.0, active=True)
@@ -244,13 +246,13 @@ def test_the_path_in_use_is_measured_while_packets_flow_and_no_other() -> None:
     assert paths.measure_at == 2 * MEASURE_INTERVAL
 
 
-@pytest.mark.parametrize(("rtt", "pause"), [(0.02, LOSSY_INTERVAL), (0.3, 0.3)])
+@pytest.mark.parametrize(("rtt", "pause"), [(0.02, LOSSY_INTERVAL), (0.1, 0.1)])
 def test_a_lossy_path_is_measured_more_often_but_once_a_round_trip(
     rtt: float, pause: float
 ) -> None:
     paths = PathSet(Random(1))
     path = proven(paths, ONE, rtt)
-    paths.choose()
+    paths.choose(0.0)
     assert paths.measure(0.0, active=True) is not None
     assert not paths.hasten(0.1)
     path.control.take(Interval(100, 1, 0, 0.0, rtt, 0.5), 0.1)
@@ -264,7 +266,7 @@ def test_a_lossy_path_is_measured_more_often_but_once_a_round_trip(
 def test_a_probe_that_measures_is_not_missed_when_it_is_lost() -> None:
     paths = PathSet(Random(1))
     path = proven(paths, ONE, 0.02)
-    paths.choose()
+    paths.choose(0.0)
     for turn in range(20):
         probe = paths.measure(turn * MEASURE_INTERVAL, active=True)
         assert probe is not None

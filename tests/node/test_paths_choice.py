@@ -5,6 +5,7 @@ from __future__ import annotations
 from random import Random
 
 from gossip import NodeId
+from meshd.node.choice import DWELL, QUICKER
 from meshd.node.path import PathKind
 from meshd.node.paths import MAX_PATHS, PathSet
 from meshd.node.wire import RELAY_PREFIX, RELAYED
@@ -15,11 +16,11 @@ from tests.node.test_paths import ONE, OTHER, RELAY, SIX, answered, proven, rela
 def test_no_unproven_path_is_used() -> None:
     paths = PathSet(Random(1))
     path = paths.learn(ONE, 0.0)
-    paths.choose()
+    paths.choose(0.0)
     assert paths.current is None
     assert not paths.changed
     path.prove(0.0)
-    paths.choose()
+    paths.choose(0.0)
     assert paths.current is path
     assert paths.changed
 
@@ -27,61 +28,64 @@ def test_no_unproven_path_is_used() -> None:
 def test_a_direct_path_is_used_before_a_quicker_relayed_one() -> None:
     paths = PathSet(Random(1))
     relay = relayed(paths, 0.001)
-    paths.choose()
+    paths.choose(0.0)
     assert paths.current is relay
     direct = proven(paths, ONE, 0.300)
-    paths.choose()
+    paths.choose(0.0)
     assert paths.current is direct
-    paths.choose()
+    paths.choose(0.0)
     assert paths.current is direct
 
 
 def test_a_direct_path_that_misses_probes_gives_way_to_a_relay_that_answers() -> None:
     paths = PathSet(Random(1))
     direct = proven(paths, ONE, 0.02)
-    paths.choose()
+    paths.choose(0.0)
     relay = relayed(paths, 0.04, 1.0)
     direct.misses = 1
-    paths.choose()
+    paths.choose(0.0)
     assert paths.current is direct
     direct.misses = 2
-    paths.choose()
+    paths.choose(0.0)
     assert paths.current is relay
 
 
 def test_a_direct_path_that_misses_probes_does_not_replace_a_relay() -> None:
     paths = PathSet(Random(1))
     relay = relayed(paths, 0.04)
-    paths.choose()
+    paths.choose(0.0)
     direct = proven(paths, ONE, 0.02)
     direct.misses = 1
-    paths.choose()
+    paths.choose(0.0)
     assert paths.current is relay
 
 
 def test_a_path_must_be_clearly_quicker_to_replace_its_equal() -> None:
     paths = PathSet(Random(1))
     first = proven(paths, ONE, 0.100)
-    paths.choose()
+    paths.choose(0.0)
     second = proven(paths, OTHER, 0.091)  # 9 ms, 9 %
-    paths.choose()
+    paths.choose(DWELL)
     assert paths.current is first
     second.srtt = 0.086  # 14 ms, but 14 %
-    paths.choose()
+    paths.choose(DWELL)
     assert paths.current is first
     first.srtt, second.srtt = 0.012, 0.004  # 66 %, but 8 ms
-    paths.choose()
+    paths.choose(DWELL)
     assert paths.current is first
     first.srtt, second.srtt = 0.100, 0.080
-    paths.choose()
+    paths.choose(DWELL - 0.1)
+    assert paths.current is first
+    paths.choose(DWELL)
     assert paths.current is second
+    assert paths.choice.reason == QUICKER
 
 
 def test_two_paths_that_trade_places_by_little_do_not_flap() -> None:
     reach = Reach(PathSet(Random(1)), {ONE: 0.050, OTHER: 0.052}, active=True)
     proven(reach.paths, ONE, 0.05)
     proven(reach.paths, OTHER, 0.05)
-    reach.paths.choose()
+    reach.paths.choose(0.0)
     for turn in range(60):
         swing = 0.008 if turn % 2 else -0.008
         reach.answers[ONE], reach.answers[OTHER] = 0.050 + swing, 0.050 - swing
@@ -92,10 +96,13 @@ def test_two_paths_that_trade_places_by_little_do_not_flap() -> None:
 def test_the_path_in_use_is_left_as_soon_as_another_answers_and_it_does_not() -> None:
     paths = PathSet(Random(1))
     first = proven(paths, ONE, 0.02)
-    paths.choose()
+    paths.choose(0.0)
     second = proven(paths, OTHER, 0.03, 1.0)
     first.misses = 1
-    paths.choose()
+    paths.choose(1.0)
+    assert paths.current is first
+    first.misses = 2
+    paths.choose(1.0)
     assert paths.current is second
 
 
@@ -103,7 +110,7 @@ def test_losing_the_path_in_use_falls_to_the_next_at_once() -> None:
     reach = Reach(PathSet(Random(1)), {ONE: 0.02, OTHER: 0.03}, active=True)
     proven(reach.paths, ONE, 0.02)
     relayed(reach.paths, 0.03)
-    reach.paths.choose()
+    reach.paths.choose(0.0)
     reach.run(30.0)
     assert reach.paths.current is reach.paths.direct(ONE)
     del reach.answers[ONE]
@@ -118,7 +125,7 @@ def test_losing_the_path_in_use_falls_to_the_next_at_once() -> None:
 def test_a_new_source_is_a_candidate_that_has_to_answer_first() -> None:
     reach = Reach(PathSet(Random(1)), {ONE: 0.02}, active=True)
     proven(reach.paths, ONE, 0.02)
-    reach.paths.choose()
+    reach.paths.choose(0.0)
     reach.run(10.0)
     reach.paths.learn(OTHER, 10.0)  # an authenticated frame came from there
     reach.run(20.0)
@@ -129,7 +136,7 @@ def test_a_new_source_is_a_candidate_that_has_to_answer_first() -> None:
 def test_a_peer_that_roamed_is_followed_within_seconds() -> None:
     reach = Reach(PathSet(Random(1)), {ONE: 0.02}, active=True)
     proven(reach.paths, ONE, 0.02)
-    reach.paths.choose()
+    reach.paths.choose(0.0)
     reach.run(10.0)
     reach.answers = {OTHER: 0.02}
     reach.paths.learn(OTHER, 10.0)
@@ -149,7 +156,7 @@ def test_the_number_of_paths_is_bounded_and_those_that_work_stay() -> None:
     paths = PathSet(Random(1))
     used, backup = proven(paths, ONE, 0.02), proven(paths, SIX, 0.02, 1.0)
     relay = relayed(paths, 0.02, 2.0)
-    paths.choose()
+    paths.choose(0.0)
     for port in range(1, 500):
         paths.learn(("203.0.113.9", port), 3.0)
     kept = list(paths)
@@ -161,7 +168,7 @@ def test_the_number_of_paths_is_bounded_and_those_that_work_stay() -> None:
 def test_the_path_in_use_stays_whatever_comes() -> None:
     paths = PathSet(Random(1))
     used = proven(paths, ONE, 0.02)
-    paths.choose()
+    paths.choose(0.0)
     for port in range(1, 200):
         proven(paths, ("203.0.113.9", port), 0.02, float(port))
     assert paths.direct(ONE) is used
@@ -186,7 +193,7 @@ def test_the_same_channel_follows_its_relay_to_another_endpoint() -> None:
 def test_a_new_channel_of_the_relay_in_use_ends_the_old_one() -> None:
     paths = PathSet(Random(1))
     old = relayed(paths, 0.02)
-    paths.choose()
+    paths.choose(0.0)
     paths.changed = False
     new = paths.relayed(RELAY, 8, OTHER, 1.0)
     assert paths.changed
@@ -194,7 +201,7 @@ def test_a_new_channel_of_the_relay_in_use_ends_the_old_one() -> None:
     assert [path.channel for path in paths] == [8]
     assert not paths.has(old)
     answered(new, 0.02, 1.1)
-    paths.choose()
+    paths.choose(0.0)
     assert paths.current is new
 
 
@@ -211,11 +218,11 @@ def test_relays_are_paths_of_their_own() -> None:
     paths = PathSet(Random(1))
     one = relayed(paths, 0.05)
     other = relayed(paths, 0.02, relay=NodeId(b"s" * 16))
-    paths.choose()
+    paths.choose(0.0)
     assert paths.current is other
     paths.drop(other)
     assert paths.current is None
-    paths.choose()
+    paths.choose(0.0)
     assert paths.current is one
 
 
@@ -224,7 +231,7 @@ def test_a_peer_that_left_has_no_proven_path() -> None:
     path = proven(paths, ONE, 0.02)
     [probe] = [p for p in paths.due(0.0, False) if not p.size]
     paths.sent(probe, 0.0)
-    paths.choose()
+    paths.choose(0.0)
     paths.lose_all()
     assert paths.current is None
     assert path.measured(probe.nonce, 0.1) is None

@@ -59,7 +59,7 @@ def test_a_hint_about_a_stranger_is_nothing() -> None:
 def test_a_network_that_changed_is_asked_at_once() -> None:
     mesh = Mesh()
     alpha, beta = mesh.pair()
-    mesh.run(8)
+    mesh.run(9)
     path = alpha.peer(beta).path
     assert path is not None
     assert path.next_probe_at > mesh.world.now + 1

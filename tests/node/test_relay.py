@@ -29,7 +29,7 @@ def make_relay(count: int = 3, config: NodeConfig | None = None) -> tuple[Relay,
     for number in range(1, count + 1):
         peer = Peer(node(number), Random(number))
         peer.paths.learn(at(number), 0.0).prove(0.0)
-        peer.paths.choose()
+        peer.paths.choose(0.0)
         state.peers[peer.id] = peer
     return Relay(state), state
 
@@ -102,7 +102,7 @@ def test_a_channel_follows_its_end_to_another_endpoint() -> None:
     paths = state.peers[node(2)].paths
     paths.lose_all()
     paths.learn(("198.51.100.2", 9), 1.0).prove(1.0)
-    paths.choose()
+    paths.choose(0.0)
     data = memoryview(batch(number, b"x"))
     sent = relay.forward(data, len(data), number, at(1), 1.0)
     assert sent is not None
@@ -114,7 +114,7 @@ def test_channels_join_only_members_that_are_reached_directly() -> None:
     unproven, relayed = Peer(node(8), Random(8)), Peer(node(9), Random(9))
     unproven.paths.learn(at(8), 0.0)
     relayed.paths.relayed(node(1), 5, at(1), 0.0).prove(0.0)
-    relayed.paths.choose()
+    relayed.paths.choose(0.0)
     state.peers.update({unproven.id: unproven, relayed.id: relayed})
     for one, other in ((1, 1), (1, 8), (8, 1), (1, 9), (9, 1), (1, 7), (7, 1)):
         assert relay.open(node(one), node(other), 0.0, state.random_bytes) is None

@@ -208,7 +208,7 @@ def test_sessions_that_end_leave_nothing_behind() -> None:
     assert alpha.node.state.budget.used == 0
 
 
-@pytest.mark.parametrize(("rate", "most"), [(1.0, 6), (200.0, 12)])
+@pytest.mark.parametrize(("rate", "most"), [(1.0, 6), (200.0, 24)])
 def test_probes_that_measure_loss_have_a_budget_of_their_own(
     rate: float, most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

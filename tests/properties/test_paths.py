@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from random import Random
 
 from hypothesis import given
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from gossip import NodeId
+from meshd.node.choice import CALM, CALM_MAX, STEADY
 from meshd.node.path import WIDTHS4, WIDTHS6, Path, PathKind
 from meshd.node.paths import MAX_PATHS, DueProbe, PathSet
 from meshd.node.wire import BASE_SEGMENT, Endpoint
@@ -46,7 +48,7 @@ class Paths(RuleBasedStateMachine):
     @rule(spot=spots)
     def handshake(self, spot: Endpoint) -> None:
         self.paths.learn(spot, self.now).prove(self.now)
-        self.paths.choose()
+        self.paths.choose(self.now)
 
     @rule(pause=st.floats(0.05, 5.0), active=st.booleans(), lost=st.booleans())
     def probe(self, pause: float, active: bool, lost: bool) -> None:
@@ -69,7 +71,7 @@ class Paths(RuleBasedStateMachine):
             assert probe.nonce not in self.answered
             self.answered.add(probe.nonce)
             assert probe.path.valid
-            self.paths.choose()
+            self.paths.choose(self.now)
 
     @rule(nonce=st.integers(0, (1 << 64) - 1))
     def forge(self, nonce: int) -> None:
@@ -118,11 +120,11 @@ class Paths(RuleBasedStateMachine):
 
     @invariant()
     def choosing_again_changes_nothing(self) -> None:
-        self.paths.choose()
+        self.paths.choose(self.now)
         chosen = self.paths.current
         assert (chosen is not None) == any(path.valid for path in self.paths)
         assert chosen is None or chosen.valid
-        self.paths.choose()
+        self.paths.choose(self.now)
         assert self.paths.current is chosen
         self.was = chosen
 
@@ -147,7 +149,10 @@ def test_a_working_direct_path_is_used_and_never_one_much_slower_than_the_best(
     for path, rtt in todo:
         path.prove(0.0)
         path.sample(rtt)
-        paths.choose()
+        path.streak = STEADY
+        paths.choose(0.0)
+    for turn in range(1, 8):
+        paths.choose(turn * CALM_MAX)
     current = paths.current
     if not todo:
         assert current is None
@@ -183,3 +188,28 @@ def test_the_probes_of_a_peer_are_few_and_find_a_path_where_there_is_one(
     reach.run(120.0)
     known = len(answers) + len(silent - set(answers))
     assert len(reach.probes) <= 22 + 16 * known
+
+
+@given(
+    base=st.floats(0.001, 0.2),
+    swings=st.lists(st.tuples(st.floats(-1, 1), st.floats(-1, 1)), min_size=200, max_size=400),
+    jitter=st.floats(0.0, 0.5),
+    seed=st.integers(0, 1 << 32),
+)
+def test_two_paths_that_lose_nothing_are_exchanged_at_most_once_a_minute(
+    base: float, swings: list[tuple[float, float]], jitter: float, seed: int
+) -> None:
+    paths = PathSet(Random(seed))
+    made = [paths.learn(SPOTS[0], 0.0), paths.learn(SPOTS[1], 0.0)]
+    switched: list[float] = []
+    for turn, swing in enumerate(swings):
+        now = turn * 1.0
+        before = paths.current
+        for path, by in zip(made, swing, strict=True):
+            path.prove(now)
+            path.streak += 1
+            path.sample(base + jitter * abs(by))
+        paths.choose(now)
+        if before is not None and paths.current is not before:
+            switched.append(now)
+    assert all(later - earlier >= CALM for earlier, later in pairwise(switched))
