@@ -22,11 +22,9 @@ from operator import xor
 from types import ModuleType
 from typing import Any, Final
 
+from meshd.node.solving import PRIME, SYMBOLS, choose_rows, reduced, solve, wrapped
 from meshd.node.wire import Buffer
 
-PRIME: Final = 53
-SYMBOLS: Final = PRIME - 1
-"""Parts of a slice: its size is a multiple of this."""
 MAX_SLICES: Final = PRIME
 """Slices of a frame with parity: each has a power of x of its own."""
 
@@ -36,11 +34,8 @@ MAX_PARITIES: Final = 16
 NUMPY_LEAST: Final = 6
 """Slices from which numpy is quicker."""
 
-_SPREAD: Final = 6
-"""Bits from one term of a coefficient to the next: 53 terms fit where they meet in a product."""
-_ROUND: Final = PRIME * _SPREAD
-_WHOLE: Final = sum(1 << place * _SPREAD for place in range(PRIME))
-"""M(x), as a coefficient."""
+_COPIES: Final = 4
+"""Copies of a slice that numpy adds up from: more are more to write, fewer are more to call."""
 
 
 _numpy: ModuleType | None = None
@@ -73,11 +68,10 @@ def recover(
     comes back is right if all that came is: only the frame's tag can tell.
     """
     missing = tuple(place for place, piece in enumerate(slices) if piece is None)
-    rows = tuple(sorted(parities)[: len(missing)])
-    if len(rows) < len(missing):
-        return None
-    solution = _solution(missing, rows)
-    if solution is None:
+    if not missing:
+        return {}
+    rows = choose_rows(parities, len(missing))
+    if rows is None:
         return None
     size = len(parities[rows[0]])
     nothing = bytes(size)
@@ -87,16 +81,10 @@ def recover(
         for row, part in zip(rows, _sums(known, len(slices), rows), strict=True)
     ]
     step = size // SYMBOLS * 8
-    found = {}
-    for place, terms in zip(missing, solution, strict=True):
-        total = 0
-        for which in terms:  # Horner's scheme, so that each power costs one shift
-            part = 0
-            for at in which:
-                part ^= syndromes[at]
-            total = total << step ^ part
-        found[place] = _reduced(_wrapped(total, PRIME * step), step)
-    return found
+    found = solve(missing, rows, syndromes, step)
+    if found is None:
+        return None
+    return {place: reduced(value, step) for place, value in zip(missing, found, strict=True)}
 
 
 def _sums(data: Buffer, count: int, rows: Iterable[int]) -> list[bytes]:
@@ -118,123 +106,53 @@ def _sums(data: Buffer, count: int, rows: Iterable[int]) -> list[bytes]:
             shift += by
             if shift >= turn:
                 shift -= turn
-        total = _wrapped(total, turn) if row else reduce(xor, numbers)
-        sums.append(_reduced(total, step))
+        total = wrapped(total, turn) if row else reduce(xor, numbers)
+        sums.append(reduced(total, step))
     return sums
 
 
 def _sums_of_arrays(np: ModuleType, data: Buffer, count: int, rows: Iterable[int]) -> list[bytes]:
-    """As `_sums`. Each slice stands there twice, so that any rotation of it is one piece; those
-    of one row are equally far apart until they have gone round."""
+    """As `_sums`."""
     size = len(data) // count
     symbol = size // SYMBOLS
     turn = PRIME * symbol
-    slices = np.frombuffer(data, np.uint8).reshape(count, size)
-    twice = _scratch(count, turn)
-    twice[:, :size] = twice[:, turn : turn + size] = slices
+    copies, views = _scratch(count, turn)
+    copies[:, :, :size] = np.frombuffer(data, np.uint8).reshape(count, 1, size)
+    chosen = tuple(rows)
+    number = len(chosen)
+    totals = np.empty((number, turn), np.uint8)
     add_up = np.bitwise_xor.reduce
-    sums = []
-    for row in rows:
-        first, total = 0, np.zeros(turn, np.uint8)
-        while first < count:
-            back = -first * row % PRIME
-            run = min(count - first, back // row + 1 if row else count)
-            start = first * 2 * turn + back * symbol
-            strides = (2 * turn - row * symbol, 1)
-            part = add_up(np.ndarray((run, turn), np.uint8, twice, start, strides), axis=0)
-            total ^= part
-            first += run
-        sums.append((total[:size].reshape(SYMBOLS, symbol) ^ total[size:]).tobytes())
-    return sums
+    for row, total in zip(chosen, totals, strict=True):
+        first, *others = views.get(row) or views.setdefault(row, _rotated(np, copies, row))
+        add_up(first, axis=0, out=total)
+        for rotated in others:
+            total ^= add_up(rotated, axis=0)
+    last = totals[:, size:].reshape(number, 1, symbol)
+    sums = (totals[:, :size].reshape(number, SYMBOLS, symbol) ^ last).tobytes()
+    return [sums[at : at + size] for at in range(0, number * size, size)]
 
 
 @lru_cache(maxsize=16)
-def _scratch(count: int, turn: int) -> Any:
-    """A buffer to use again: what is never written to in it stays zero."""
+def _scratch(count: int, turn: int) -> tuple[Any, dict[int, list[Any]]]:
+    """A buffer for slices to use again, each `_COPIES` times behind itself, so that any rotation
+    of it is one piece; and what `_rotated` made of it, by row. What is never written to stays
+    zero: the 53rd symbols."""
     assert _numpy is not None
-    return _numpy.zeros((count, 2 * turn), _numpy.uint8)
+    return _numpy.zeros((count, _COPIES, turn), _numpy.uint8), {}
 
 
-def _wrapped(number: int, turn: int) -> int:
-    """Modulo x^53 - 1: what stands above the 53rd symbol begins again below."""
-    return (number & (1 << turn) - 1) ^ (number >> turn)
-
-
-def _reduced(number: int, step: int) -> bytes:
-    """Modulo M(x): the 53rd symbol is added to all, itself among them."""
-    top = number >> SYMBOLS * step
-    return (number ^ top * _ones(step)).to_bytes(SYMBOLS * step // 8, "little")
-
-
-@lru_cache(maxsize=64)
-def _ones(step: int) -> int:
-    """M(x): a one in each symbol."""
-    return sum(1 << place * step for place in range(PRIME))
-
-
-@lru_cache(maxsize=512)  # those of many lost slices have 40 KB each
-def _solution(
-    missing: tuple[int, ...], rows: tuple[int, ...]
-) -> tuple[tuple[tuple[int, ...], ...], ...] | None:
-    """How each missing slice is made of the rows' syndromes: from the highest power of x to the
-    lowest, which of them are multiplied by it.
-
-    The inverse of the matrix x^(place row), by Gauss and Jordan; None when there is none.
-    """
-    count = len(missing)
-    matrix = [
-        [1 << place * row % PRIME * _SPREAD for place in missing]
-        + [int(row == column) for column in rows]
-        for row in rows
-    ]
-    for column in range(count):
-        pivot = next((at for at in range(column, count) if matrix[at][column]), None)
-        if pivot is None:
-            return None
-        matrix[column], matrix[pivot] = matrix[pivot], matrix[column]
-        factor = _inverse(matrix[column][column])
-        # What stands before the column is done with, and much of the rest is 0.
-        above = [
-            (at, _product(factor, value))
-            for at, value in enumerate(matrix[column])
-            if at >= column and value
-        ]
-        for at, value in above:
-            matrix[column][at] = value
-        for row in matrix:
-            factor = row[column]
-            if factor and row is not matrix[column]:
-                for at, value in above:
-                    row[at] ^= _product(factor, value)
-    return tuple(_by_power(row[count:]) for row in matrix)
-
-
-def _by_power(coefficients: Sequence[int]) -> tuple[tuple[int, ...], ...]:
-    """Which of the coefficients have a power of x, from the highest one to the lowest; a
-    coefficient may be its sum with M(x), its equal, if that has fewer."""
-    found: list[list[int]] = [[] for _ in range(PRIME)]
-    for at, value in enumerate(coefficients):
-        if value.bit_count() > PRIME // 2:
-            value ^= _WHOLE
-        # A term has 6 bits, two octal digits, of which the second is 0 or 1.
-        for place, digit in enumerate(f"{value:0{2 * PRIME}o}"[1::2]):
-            if digit == "1":
-                found[place].append(at)
-    return tuple(map(tuple, found))
-
-
-def _product(left: int, right: int) -> int:
-    """The product of two coefficients modulo M(x): that of integers, where terms that meet add up
-    beside each other; those that are odd remain."""
-    total = left * right
-    total = (total ^ total >> _ROUND) & _WHOLE
-    return total ^ _WHOLE if total >> SYMBOLS * _SPREAD else total
-
-
-def _inverse(value: int) -> int:
-    """1 / `value` modulo M(x): to the power of 2^52 - 2 (Fermat); `value` is not 0."""
-    result, power = 1, value
-    for _ in range(SYMBOLS - 1):
-        power = _product(power, power)
-        result = _product(result, power)
-    return result
+def _rotated(np: ModuleType, copies: Any, row: int) -> list[Any]:
+    """Views of all slices, the one at each place rotated as `row` wants it: as few as there can be,
+    since those of one row are equally far apart until the copies have been gone through."""
+    count, repeats, turn = copies.shape
+    symbol = turn // PRIME
+    whole = repeats * turn
+    views, first = [], 0
+    while first < count:
+        start = -first * row % PRIME + (repeats - 2) * PRIME
+        run = min(count - first, start // row + 1 if row else count)
+        strides = (whole - row * symbol, 1)
+        offset = first * whole + start * symbol
+        views.append(np.ndarray((run, turn), np.uint8, copies, offset, strides))
+        first += run
+    return views

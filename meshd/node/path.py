@@ -13,8 +13,9 @@ from enum import Enum
 
 from gossip import NodeId
 from meshd.node.narrowing import WideProbes
-from meshd.node.parity import MAX_SLICES, SYMBOLS
+from meshd.node.parity import MAX_SLICES
 from meshd.node.redundancy import LossControl
+from meshd.node.solving import SYMBOLS
 from meshd.node.wire import (
     BASE_SEGMENT,
     ENTRY_SIZE,

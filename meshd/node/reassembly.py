@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from meshd.node import parity
+from meshd.node.solving import SYMBOLS
 from meshd.node.wire import MAX_PACKET, MAX_SEGMENTS
 
 MAX_FRAMES: Final = 64
@@ -137,7 +138,7 @@ class _Partial:
         if not (index < count + parities and size):
             return "malformed"
         if parities:
-            agrees = size % parity.SYMBOLS == 0 and self.size in (None, size)
+            agrees = size % SYMBOLS == 0 and self.size in (None, size)
         elif index == count - 1:
             agrees = self.size is None or size <= self.size
         elif self.size is None:

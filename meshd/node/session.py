@@ -15,10 +15,11 @@ from gossip import NodeId
 from meshd.node.errors import RemoteError
 from meshd.node.handshake import TransportKeys
 from meshd.node.noise import CipherSuite
-from meshd.node.parity import SYMBOLS, encode
+from meshd.node.parity import encode
 from meshd.node.reassembly import ByteBudget, Reassembler, Shape
 from meshd.node.reception import Reception
 from meshd.node.replay import ReplayWindow
+from meshd.node.solving import SYMBOLS
 from meshd.node.wire import (
     DATA,
     ENTRY,

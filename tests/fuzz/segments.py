@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
-from meshd.node import parity
+from meshd.node import parity, solving
 from meshd.node.reassembly import MAX_AGE, MAX_BYTES, MAX_FRAMES, MAX_LOST
 from meshd.node.wire import DATA, HEADER, HEADER_SIZE
 from tests.fuzz.runner import LIMIT_S, TRIES
@@ -167,7 +167,7 @@ def _timed(rng: Random, counter: int, indexes: Sequence[int]) -> Iterator[float]
         _, beta = couple()
         datagrams = [header(index, *shape, counter) + rng.randbytes(size) for index in indexes]
         beta.receive(datagrams[:-1], ALPHA_AT)
-        parity._solution.cache_clear()  # each liar's set is another one
+        solving._inverted.cache_clear()  # each liar's set is another one
         began = time.thread_time()
         beta.receive(datagrams[-1:], ALPHA_AT)
         yield time.thread_time() - began
