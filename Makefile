@@ -6,7 +6,7 @@ export PYTHON
 BIN := .venv/bin
 CODE := gossip meshd simulations benchmarks tests
 DEMO_TOOLS := ip=iproute2 nft=nftables ping=iputils-ping sysctl=procps
-TEST_TOOLS := $(DEMO_TOOLS) ethtool=ethtool iperf3=iperf3 openssl=openssl \
+TEST_TOOLS := $(DEMO_TOOLS) ethtool=ethtool haproxy=haproxy iperf3=iperf3 openssl=openssl \
 	systemd-analyze=systemd
 BENCH_TOOLS := $(TEST_TOOLS) gcc=gcc wg=wireguard-tools wireguard-go=wireguard-go \
 	nebula=nebula tincd=tinc serf=serf setpriv=util-linux

@@ -148,14 +148,16 @@ def certificate() -> ServedCertificate:
     return ServedCertificate(*certificate_files())
 
 
-async def visit(endpoint: Endpoint, raw: bytes, *, tls: bool = True, before: bytes = b"") -> bytes:
-    """All that a stranger gets who sends `raw` and waits until the end."""
-    return await asyncio.to_thread(_visit, endpoint, raw, tls, before)
+async def visit(
+    endpoint: Endpoint, raw: bytes, *, tls: bool = True, before: bytes = b"", source: str = ""
+) -> bytes:
+    """All that a stranger at `source` gets who sends `raw` and waits until the end."""
+    return await asyncio.to_thread(_visit, endpoint, raw, tls, before, source)
 
 
-def _visit(endpoint: Endpoint, raw: bytes, tls: bool, before: bytes) -> bytes:
-    host = endpoint[0].removeprefix("tls:")
-    with socket.create_connection((host, endpoint[1]), SECONDS) as plain:
+def _visit(endpoint: Endpoint, raw: bytes, tls: bool, before: bytes, source: str) -> bytes:
+    address = (endpoint[0].removeprefix("tls:"), endpoint[1])
+    with socket.create_connection(address, SECONDS, (source, 0)) as plain:
         if before:
             plain.sendall(before)
         sock = client_context().wrap_socket(plain) if tls else plain
