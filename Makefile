@@ -7,7 +7,7 @@ BIN := .venv/bin
 CODE := gossip meshd simulations benchmarks tests
 DEMO_TOOLS := ip=iproute2 nft=nftables ping=iputils-ping sysctl=procps
 TEST_TOOLS := $(DEMO_TOOLS) ethtool=ethtool haproxy=haproxy iperf3=iperf3 openssl=openssl \
-	systemd-analyze=systemd
+	miniupnpd=miniupnpd-nftables systemd-analyze=systemd
 BENCH_TOOLS := $(TEST_TOOLS) gcc=gcc wg=wireguard-tools wireguard-go=wireguard-go \
 	nebula=nebula tincd=tinc serf=serf setpriv=util-linux
 # Seconds before a hanging test run is stopped, so that a build never waits for ever.

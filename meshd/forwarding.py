@@ -247,10 +247,12 @@ class _Asked:
             self._upnp.start()
         held = [(mapping.transport, mapping.endpoint) for mapping in self.mappings()]
         if held != self._told:
-            self._told = held
+            before, self._told = self._told, held
             if not held:
                 _log.info("%s forwards nothing to us any more", self._socket.gateway.address)
             for mapping in self.mappings():
+                if (mapping.transport, mapping.endpoint) in before:
+                    continue
                 _log.info(
                     "%s forwards %s port %s to us (%s)",
                     mapping.gateway,

@@ -35,8 +35,6 @@ GRACE: Final = 0.5
 """Seconds that PCP may take longer than NAT-PMP."""
 POLL_INTERVAL: Final = 60.0
 """Seconds between two looks at the epoch of a gateway that forwards."""
-NUDGE_INTERVAL: Final = 1.0
-"""Seconds between two such looks, at least, whoever says that the gateway has restarted."""
 REMAKE_INTERVAL: Final = 5.0
 """Seconds between two times that all is asked for anew, at least."""
 REMAKE_TIME: Final = 30.0
@@ -106,7 +104,7 @@ class Portmap:
         ]
         self._address_ask = Ask()
         self._out: list[bytes] = []
-        self._polled_at = self._remade_at = now - POLL_INTERVAL
+        self._remade_at = now - REMAKE_INTERVAL
         self._closing = False
         self._begin(now)
 
@@ -179,9 +177,11 @@ class Portmap:
                 self._natpmp_mapped(port_mapped, now)
 
     def nudge(self, now: float) -> None:
-        """Somebody on our network says that the gateway has restarted: ask the gateway."""
+        """Somebody on our network says that the gateway has restarted: ask the gateway, which may
+        have been up for so short a time that its epoch would not show it."""
         if self._poll_at is not None:
-            self._poll_at = min(self._poll_at, max(now, self._polled_at + NUDGE_INTERVAL))
+            self._ask_again(now)
+            self._poll_at = min(self._poll_at, max(now, self._remade_at))
 
     def recheck(self, now: float) -> None:
         """The gateway may not know us any more, or our clock stood still: ask for all again."""
@@ -235,12 +235,18 @@ class Portmap:
             self._remake(now)
 
     def _remake(self, now: float) -> None:
+        """What is not confirmed soon is lost."""
+        self._ask_again(now)
+        for port in self._ports:
+            port.expires = min(port.expires, max(now, self._remade_at) + REMAKE_TIME)
+
+    def _ask_again(self, now: float) -> None:
+        """Ask anew for all that is held, now or when that was not done just before."""
         if self._closing or now < self._remade_at:
             return
         self._remade_at = max(now, self._remade_at + REMAKE_INTERVAL)
         for port in self._ports:
             if port.endpoint is not None:
-                port.expires = min(port.expires, self._remade_at + REMAKE_TIME)
                 port.forgotten = True
                 port.ask.begin(self._remade_at)
 
@@ -351,7 +357,7 @@ class Portmap:
         self._protocol = protocol
         self._begin_at = self._fall_back_at = None
         self._address_ask.stop()
-        self._polled_at, self._poll_at = now, now + POLL_INTERVAL
+        self._poll_at = now + POLL_INTERVAL
         self.errors.pop(protocol, None)
         self._forget()
 
@@ -389,4 +395,4 @@ class Portmap:
     def _poll(self, now: float) -> None:
         natpmp = self._protocol is Protocol.NAT_PMP
         self._out.append(pcp.ask_public_address() if natpmp else pcp.ask_announce(self.client))
-        self._polled_at, self._poll_at = now, now + POLL_INTERVAL
+        self._poll_at = now + POLL_INTERVAL

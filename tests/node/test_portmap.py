@@ -282,6 +282,20 @@ def test_an_announcement_makes_it_look_at_once_and_believes_nothing() -> None:
     assert len(home.sent) == count
 
 
+@pytest.mark.parametrize("speaks_pcp", [True, False])
+def test_an_announcement_is_followed_up_where_the_epoch_would_not_show_it(speaks_pcp: bool) -> None:
+    home = Home(Gateway(pcp=speaks_pcp, started=999.0))
+    home.run(1)
+    home.gateway.restart(home.now)
+    home.map.nudge(home.now)
+    home.step()
+    assert set(home.gateway.taken) == {(17, PORT), (6, PORT)}
+    home.silent = True
+    home.map.nudge(home.now)
+    home.run(portmap.REMAKE_TIME + 10)
+    assert home.endpoints() == BOTH_MAPPED
+
+
 def test_a_gateway_that_restarted_and_does_not_answer_is_not_believed_for_long() -> None:
     home = Home(Gateway())
     home.run(500)
