@@ -14,7 +14,7 @@ BENCH_TOOLS := $(TEST_TOOLS) gcc=gcc wg=wireguard-tools wireguard-go=wireguard-g
 UNIT_LIMIT := 420
 E2E_LIMIT := 420
 
-.PHONY: help demo test lint unit e2e matrix simulate bench fuzz format install clean
+.PHONY: help demo test lint unit e2e matrix changes simulate bench fuzz format install clean
 .PHONY: ready-demo ready-test ready-bench
 
 help: ## this list
@@ -42,6 +42,10 @@ e2e: ready-test ## real daemons, TUN devices and NAT in network namespaces (root
 matrix: ready-demo ## every kind of NAT and firewall with every other, real daemons at both ends (root)
 	@.ci/prepare root matrix
 	$(BIN)/python -m simulations.lab.matrix
+
+changes: ready-demo ## relays and ways die, UDP is blocked, a better relay appears: measured (root)
+	@.ci/prepare root changes
+	$(BIN)/python -m simulations.lab.changes
 
 simulate: ready-test ## every scenario of the simulator but the longest, with its figures
 	@for scenario in $$($(BIN)/python -m simulations list --quick | cut -d' ' -f1); do \

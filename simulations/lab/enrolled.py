@@ -1,15 +1,15 @@
-"""A mesh of three that was enrolled once and can be played many times.
+"""A mesh of a few that was enrolled once and can be played many times.
 
-What makes a host a member is files. So `enrol_once` makes a mesh and lets two join it, in the open,
-and `Enrolled.wake` puts the same three into any other network: no key is made, and no interpreter
-started, that the network to be looked at does not need.
+What makes a host a member is files. So `enrol_once` makes a mesh and lets others join it, in the
+open, and `Enrolled.wake` puts the same ones into any other network: no key is made, and no
+interpreter started, that the network to be looked at does not need.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,11 +40,11 @@ class Enrolled:
         return host
 
 
-def enrol_once(lab: Lab) -> Enrolled:
-    """Make the mesh. The founder is the first to be attached to its internet, and will be found
-    there where it is again. Raises LabError."""
+def enrol_once(lab: Lab, names: Sequence[str] = NAMES) -> Enrolled:
+    """Make the mesh of these ``names``, the founder first: it is the first to be attached to its
+    internet, and will be found where it is there. Raises LabError."""
     internet = Internet(lab, ipv6=True)
-    hosts = [Host(lab, internet.host(name), QUIET) for name in NAMES]
+    hosts = [Host(lab, internet.host(name), QUIET) for name in names]
     founder = hosts[0]
     found(founder)
     enrol(founder, hosts[1:])

@@ -156,6 +156,27 @@ TABLES = {
 }
 
 
+CUT = """
+table ip cut {{
+  chain forward {{
+    type filter hook forward priority 20;
+    {rule}
+  }}
+}}
+"""
+"""Drops more than the router did before."""
+
+
+def cut(router: Namespace, rule: str) -> None:
+    """Let ``router`` pass on nothing that ``rule``, in nftables' words, drops."""
+    router.run("nft", "-f", "-", text=CUT.format(rule=rule))
+
+
+def mend(router: Namespace) -> None:
+    """Undo `cut`."""
+    router.run("nft", "delete", "table", "ip", "cut")
+
+
 def ruleset(kind: Nat, wan: str, address: str) -> str:
     """The nftables text of ``kind`` for the device ``wan`` that holds ``address``."""
     numbers = ", ".join(f"{index} : {FIRST_PORT + index}" for index in range(PORTS))
