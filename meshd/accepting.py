@@ -126,6 +126,7 @@ class Acceptor:
         self._admit = admit
         self._members = members
         self._limits = limits
+        self._total = tcp.allow_sockets(limits.total)
         self.counters = counters
         self._loop = asyncio.get_running_loop()
         self._turnstile = Turnstile(self._loop, ACCEPTS)
@@ -181,7 +182,7 @@ class Acceptor:
 
     def _enter(self, sock: socket.socket, source: Endpoint) -> None:
         self.counters.accepted += 1
-        room = self._limits.total - self._members()
+        room = self._total - self._members()
         if room < 1:
             self.counters.crowded_out += 1
             sock.close()

@@ -51,7 +51,10 @@ async def dial(endpoint: Endpoint, manner: Manner, gate: Gate) -> Channel:
 
 async def _reach(proxy: ConnectProxy, loop: asyncio.AbstractEventLoop) -> socket.socket:
     """A connection to the proxy itself."""
-    found = await loop.getaddrinfo(proxy.host, proxy.port, type=socket.SOCK_STREAM)
+    try:
+        found = await loop.getaddrinfo(proxy.host, proxy.port, type=socket.SOCK_STREAM)
+    except (socket.gaierror, UnicodeError):
+        raise ConnectionRefusedError("the proxy's name is not known") from None
     failed: OSError | None = None
     for *_, address in found[:ADDRESSES]:
         try:

@@ -221,7 +221,10 @@ class StreamHost:
         except OSError as error:
             self._fail(endpoint, told(error))
         else:
-            self._dials.pop(endpoint, None)
+            if self._dials.get(endpoint) is not pending:  # closed at the last moment
+                channel.close()
+                return
+            del self._dials[endpoint]
             self._failed.pop(endpoint, None)
             self._begin(channel, endpoint).start(b"", pending.backlog)
 

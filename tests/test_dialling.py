@@ -118,6 +118,13 @@ async def test_a_proxy_that_is_not_there_is_the_reason() -> None:
         assert (await here.heard.until_closed())[1] == "Connection refused"
 
 
+async def test_a_proxy_without_address_is_the_reason() -> None:
+    here = End(proxy=ConnectProxy("x" * 70, 3128))
+    async with ends(here):
+        here.send(DATA, ("tls:192.0.2.1", 443))
+        assert (await here.heard.until_closed())[1] == "the proxy's name is not known"
+
+
 @pytest.mark.parametrize("name", [None, "www.example.org"])
 async def test_a_name_is_asked_for_only_where_one_is_set(name: str | None) -> None:
     asked: list[str | None] = []

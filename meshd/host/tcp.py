@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import resource
 import socket
 
 from meshd.node.errors import HostError
@@ -23,6 +24,8 @@ SILENCE_MS = 15_000
 KEEPALIVE = (30, 10, 3)
 """Idle seconds before a probe, seconds between two, and how many may stay unanswered."""
 BACKLOG = 1024
+RESERVED = 512
+"""Descriptors for everything that is no accepted connection."""
 _PORT_TRIES = 16
 _TCP_NOTSENT_LOWAT = 25  # linux/tcp.h; in the socket module on some platforms only
 
@@ -66,6 +69,17 @@ async def connect(host: str, port: int, loop: asyncio.AbstractEventLoop) -> sock
         sock.close()
         raise
     return sock
+
+
+def allow_sockets(wanted: int) -> int:
+    """Let this process open `wanted` sockets beside all else, as far as the host allows: how many
+    it may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = wanted + RESERVED
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return wanted if soft == resource.RLIM_INFINITY else min(wanted, max(soft - RESERVED, 1))
 
 
 def tune(sock: socket.socket) -> None:

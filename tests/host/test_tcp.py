@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import socket
 from contextlib import ExitStack, closing
 
@@ -83,3 +84,28 @@ async def test_nobody_there_is_an_error_and_leaves_no_socket() -> None:
     listening.close()
     with pytest.raises(ConnectionRefusedError):
         await tcp.connect("127.0.0.1", port, asyncio.get_running_loop())
+
+
+@pytest.mark.parametrize(
+    ("limits", "wanted", "granted", "set_to"),
+    [
+        ((1024, 1_048_576), 4096, 4096, 4608),
+        ((1024, 2048), 4096, 1536, 2048),
+        ((1024, resource.RLIM_INFINITY), 4096, 4096, 4608),
+        ((8192, 8192), 4096, 4096, None),
+        ((256, 256), 4096, 1, 256),
+        ((resource.RLIM_INFINITY, resource.RLIM_INFINITY), 4096, 4096, None),
+    ],
+)
+def test_as_many_sockets_as_the_host_allows(
+    limits: tuple[int, int],
+    wanted: int,
+    granted: int,
+    set_to: int | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[tuple[int, int]] = []
+    monkeypatch.setattr(resource, "getrlimit", lambda which: limits)
+    monkeypatch.setattr(resource, "setrlimit", lambda which, value: asked.append(value))
+    assert tcp.allow_sockets(wanted) == granted
+    assert asked == ([] if set_to is None else [(set_to, limits[1])])
