@@ -214,17 +214,23 @@ class Conduit:
         before = self._tail + first
         end = len(before)
         plain[:end] = before
-        while size := open_into(plain[end:]):
-            self._traffic.bytes_in += size
-            end += size
-            if PLAIN_SIZE - end < RECORD_MAX:
-                end = self._cut(end)
-            if not self._open:
-                return
+        over: OSError | None = None
+        try:
+            while size := open_into(plain[end:]):
+                self._traffic.bytes_in += size
+                end += size
+                if PLAIN_SIZE - end < RECORD_MAX:
+                    end = self._cut(end)
+                if not self._open:
+                    return
+        except OSError as error:
+            over = error  # what came before it counts
         end = self._cut(end)
         self._tail = bytes(plain[:end])
         if self._silent and self._tail.startswith(_WEBSITE):
             raise ConnectionRefusedError("a website answered: it does not know us")
+        if over is not None:
+            raise over
         if self._open and not self._channel.flush():
             self._block()  # TLS itself had something to say: new keys
 

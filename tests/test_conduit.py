@@ -194,12 +194,13 @@ def test_what_is_no_row_of_datagrams_ends_the_stream(stream: Stream) -> None:
 
 
 def test_a_website_that_answers_is_told_from_a_member(stream: Stream) -> None:
-    stream.arrive(b"HTTP/1.1 400 Bad Request\r\n")
+    stream.arrive(b"HTTP/1.1 400 Bad Request\r\n", ConnectionResetError("closed"))
     assert stream.finished() == ["a website answered: it does not know us"]
 
 
 def test_an_error_ends_the_stream(stream: Stream) -> None:
     stream.arrive(row(50), ConnectionResetError(104, "anything"))
+    assert stream.runs == [(b"\1" * 50, 50)]
     assert stream.finished() == ["Connection reset by peer"]
     stream.send(100)  # nobody hears it
     assert stream.pipe.sent == b""
