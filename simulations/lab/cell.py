@@ -88,6 +88,8 @@ class Play:
         self._first: float | None = None
         self._settled: float | None = None
         self._ways = ("-", "-")
+        self.stopped = False
+        """Set when nobody waits for the cell any more: it ends soon."""
 
     @property
     def cell(self) -> Cell:
@@ -118,7 +120,7 @@ class Play:
             return
         self._right.start()
         self._began = time.monotonic()
-        while not self._is_there and (now := self._look()) < DIRECT_S:
+        while not self.stopped and not self._is_there and (now := self._look()) < DIRECT_S:
             if self._first is None and now > FIRST_S + 1:
                 return
 
@@ -129,7 +131,7 @@ class Play:
                 return
             patience = 0.0 if self._wanted[0] == "direct" else DIRECT_S
             now = self._look()
-            while now < (patience if self._is_there else GIVE_UP_S):
+            while not self.stopped and now < (patience if self._is_there else GIVE_UP_S):
                 now = self._look()
             if self._right.daemon is not None and self._right.daemon.poll() is not None:
                 raise LabError(f"right: meshd up ended: {self._right.last_log_line()}")
@@ -146,6 +148,8 @@ class Play:
             self._problem = str(error)
 
     def _is_ready(self) -> bool:
+        if self.stopped:
+            raise LabError("stopped")
         return way(self._left, PUBLIC) != "-"
 
     @property

@@ -100,6 +100,8 @@ def run(pairs: Sequence[Pair], jobs: int) -> Iterator[Cell]:
                     future.result()
                     yield each.cell
             finally:
+                for each in plays:
+                    each.stopped = True
                 list(pool.map(Play.close, plays))
 
 
