@@ -65,19 +65,26 @@ class Contacts:
 
     def closest(self, target: bytes, count: int) -> list[Record]:
         """MEMBER records of the closest to `target` among live members and contacts."""
-        goal = int.from_bytes(target, "big")
+        number = int.from_bytes
+        goal = number(target, "big")
         found: dict[NodeId, Record] = {}
         for nearer in self.table.by_distance(goal):
             for contact in nearer:
                 found[contact.record.subject] = contact.record
             if len(found) >= count:
                 break
-        for node in self._members.live_ids():
-            held = self._store.get(node, RecordKind.MEMBER)
-            if held is not None:
-                found[node] = held
-        nearest = sorted(found, key=lambda node: int.from_bytes(node, "big") ^ goal)
-        return [found[node] for node in nearest[:count]]
+        live = dict.fromkeys(self._members.live_ids())
+        away = {number(node, "big") ^ goal: node for node in (*found, *live)}
+        nearest: list[Record] = []
+        for distance in sorted(away):
+            node = away[distance]
+            held = self._store.get(node, RecordKind.MEMBER) if node in live else None
+            record = held or found.get(node)
+            if record is not None:
+                nearest.append(record)
+                if len(nearest) == count:
+                    break
+        return nearest
 
     def sample(self, count: int, rng: Random, without: Sequence[NodeId]) -> list[Record]:
         """Up to `count` contacts drawn at random; hints only where there are too few."""

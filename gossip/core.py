@@ -15,7 +15,7 @@ from gossip.dissemination import NewsClass, NewsQueue, transmit_limit
 from gossip.events import Output, SendMessage
 from gossip.ids import NodeId
 from gossip.isolation import IsolationGuard
-from gossip.items import MAX_ITEMS, Equivocation, RecordItem, accuse, encode_item
+from gossip.items import MAX_ITEMS, Equivocation, accuse, encode_item, encode_record
 from gossip.members import MemberState, MemberTable, Peer
 from gossip.messages import Ack, Body
 from gossip.records import LOCAL_KINDS, Record, RecordKind
@@ -127,7 +127,7 @@ class Core:
 
     def record_item(self, record: Record) -> bytes:
         """The item that carries `record` and this node's view of its subject."""
-        return encode_item(RecordItem(record, self.state_of(record.subject)))
+        return encode_record(record, self.state_of(record.subject))
 
     def keep(self, record: Record) -> None:
         """Take in a verified record that supersedes what is held."""

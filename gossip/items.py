@@ -44,7 +44,9 @@ _ACCUSATION: Final = struct.Struct(">16sQ16s64s")
 _ACCUSATION_CONTEXT: Final = b"gossip accusation\x00"
 _PROOF: Final = struct.Struct(">BQ16s32s")
 _HALF: Final = struct.Struct(">BH32s64s")
+_RECORD: Final = struct.Struct(">BHB")
 _STATES: Final = tuple(MemberState)
+_STATE_NUMBERS: Final = {state: number for number, state in enumerate(_STATES)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +122,7 @@ def equivocation(one: Record, other: Record) -> Equivocation | None:
 def encode_item(item: Item) -> bytes:
     """An item with its head, ready to be put into a message."""
     if isinstance(item, RecordItem):
-        data = item.record.encode()
-        return _ITEM.pack(0, len(data) + 1) + bytes((_STATES.index(item.state),)) + data
+        return encode_record(item.record, item.state)
     if isinstance(item, Accusation):
         data = _ACCUSATION.pack(item.subject, item.sequence, item.accuser, item.signature)
         return _ITEM.pack(1, len(data)) + data
@@ -129,6 +130,12 @@ def encode_item(item: Item) -> bytes:
     head = _PROOF.pack(item.kind, item.sequence, item.subject, item.key)
     data = b"".join((head, *halves))
     return _ITEM.pack(2, len(data)) + data
+
+
+def encode_record(record: Record, state: MemberState) -> bytes:
+    """The item that carries `record` and its subject's `state`, with its head."""
+    data = record.encode()
+    return _RECORD.pack(0, len(data) + 1, _STATE_NUMBERS[state]) + data
 
 
 def decode_items(message: bytes, at: int) -> tuple[Item, ...]:

@@ -12,6 +12,7 @@ from bisect import insort
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from operator import attrgetter
 from typing import Final
 
 from gossip.directory import Bundle, assemble
@@ -76,6 +77,10 @@ class RoundTrip:
         if self._srtt is None:
             return longest
         return min(longest, max(shortest, self._srtt + 4 * self._rttvar))
+
+
+_distance: Final = attrgetter("distance")
+"""The distance of a candidate: a call for each comparison, which Python's own would make slow."""
 
 
 class Lookup:
@@ -272,7 +277,3 @@ class Lookup:
     def _pending(self, index: int) -> int:
         """How many answers a path waits for."""
         return sum(candidate.path == index for candidate in self._waiting.values())
-
-
-def _distance(candidate: _Candidate) -> int:
-    return candidate.distance

@@ -154,9 +154,10 @@ class Resolver:
             self._core.contacts.hint(record)
         last = len(query.parts) == found.total
         run.lookup.told(sender, told, last)
-        bundles = run.lookup.bundles()
-        if run.purpose is _Purpose.FIND and bundles and (last or bundles[0].certificate):
-            run.lookup.settle(sender, now + self._timeout())
+        if run.purpose is _Purpose.FIND:
+            bundles = run.lookup.bundles()
+            if bundles and (last or bundles[0].certificate):
+                run.lookup.settle(sender, now + self._timeout())
         self._advance(query.run, now)
 
     def on_lie(self, found: Found, sender: NodeId, now: float) -> None:
