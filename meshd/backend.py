@@ -40,6 +40,7 @@ from meshd.node.peer import Peer
 from meshd.node.wire import Endpoint, format_endpoint
 from meshd.pump import Pump
 from meshd.seeing import Seeing
+from meshd.streaming import Figures
 
 RENEW_TIMEOUT = 40.0
 """Seconds that a person waits for a new certificate."""
@@ -74,6 +75,8 @@ class NodeBackend:
         self._renewals: dict[int, asyncio.Future[RenewalEnded]] = {}
         self.port_mapping: Callable[[], PortMapping | None] = lambda: None
         """What a gateway forwards to us."""
+        self.streams: Callable[[], Figures] = Figures
+        """How many streams there are, and what they carried."""
         self.failing: str | None = None
         """What is wrong with this node, for `/health`; None when nothing is."""
 
@@ -93,6 +96,7 @@ class NodeBackend:
             "uptime_s": round(now - self._started_at, 3),
             "neighbours": len(self._node.gossip.neighbours()),
             "port_mapping": self.port_mapping(),
+            "streams": self.streams().connections,
         }
         peers = sorted(self._node.state.members(), key=lambda peer: (peer.name, peer.id))
         return {
@@ -145,6 +149,7 @@ class NodeBackend:
                 drops[f"reassembly-{reason}"] = drops.get(f"reassembly-{reason}", 0) + count
         for reason, count in gossip.refused.items():
             drops[f"gossip-{reason}"] = count
+        streams = self.streams()
         used = [(peer, peer.path) for peer in state.members() if peer.path is not None]
         return Statistics(
             version=__version__,
@@ -166,6 +171,9 @@ class NodeBackend:
                 MemberState.DEAD.value: gossip.dead,
                 MemberState.LEFT.value: gossip.left,
             },
+            stream_connections=streams.connections,
+            streams_refused=streams.refused,
+            stream_bytes={"received": streams.bytes_in, "sent": streams.bytes_out},
             relayed_bytes=self._node.relay.forwarded_bytes,
             gossip_messages_sent=gossip.messages_sent,
             gossip_messages_received=gossip.messages_received,

@@ -14,8 +14,8 @@ import json
 import re
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
-from ipaddress import IPv4Network
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any
 
@@ -40,13 +40,6 @@ OVERRIDES = {
 }
 """Environment variables, and the keys they override."""
 
-NO_EFFECT = {
-    "security.use_tls": "security.use_tls has no effect yet: this version carries traffic over UDP",
-    "security.stealth_mode": "security.stealth_mode has no effect yet: this version does not "
-    "disguise its traffic",
-}
-"""Keys that are accepted when true although what they switch on is not built yet."""
-
 
 @dataclass(frozen=True, slots=True)
 class Network:
@@ -58,14 +51,27 @@ class Network:
     """Public addresses to advertise, beside those found out; `listen_port` where no port stands."""
     port_mapping: bool = True
     """Whether gateways are asked to forward our port to us."""
+    proxy: str | None = field(default=None, repr=False)
+    """The HTTP proxy that streams are dialled by: a URL, perhaps with a password."""
 
 
 @dataclass(frozen=True, slots=True)
 class Security:
     """`[security]`."""
 
-    use_tls: bool = False
+    use_tls: bool = True
+    """Whether to listen for streams, TLS on the TCP port `listen_port`."""
     stealth_mode: bool = False
+    """Whether that port shows a website to those who are no members."""
+    fallback: str | None = None
+    """That website: http://host:port, unix:/path, or a directory; None: a page of our own."""
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    """Its certificate with its chain, and the key, both PEM; None: self-signed."""
+    tls_name: str | None = None
+    """The name that is asked for when dialling (SNI), and that a self-signed certificate has."""
+    proxy_sources: tuple[IPv4Network | IPv6Network, ...] = ()
+    """Balancers, whose connections begin with a PROXY header."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +162,12 @@ class Config:
 
         With `mesh`, the one that this node is in, also where this configuration expects another.
         """
-        found = [text for key, text in NO_EFFECT.items() if self._value(key)]
+        found = []
+        if self.security.stealth_mode and self.security.tls_cert is None:
+            found.append(
+                "security.stealth_mode without security.tls_cert: visitors see a certificate that "
+                "this node made itself, as few websites have"
+            )
         if self.node_type == "exit":
             found.append(
                 "node_type exit has no effect yet: this version carries no traffic to the Internet"
@@ -177,12 +188,6 @@ class Config:
         """The values in effect, nested as in the file and fit for JSON."""
         plain = _plain(self)
         return {key: plain[key] for key in plain if key not in ("file", "ignored")}
-
-    def _value(self, key: str) -> object:
-        value: object = self
-        for name in key.split("."):
-            value = getattr(value, name)
-        return value
 
 
 def load(
@@ -296,9 +301,15 @@ _PARSERS: dict[str, Callable[[object], object]] = {
     "network.name": values.named,
     "network.cidr": values.cidr,
     "network.endpoints": values.endpoints,
+    "network.proxy": values.proxy,
     "network.port_mapping": values.boolean,
     "security.use_tls": values.boolean,
     "security.stealth_mode": values.boolean,
+    "security.fallback": values.site,
+    "security.tls_cert": values.path,
+    "security.tls_key": values.path,
+    "security.tls_name": values.host,
+    "security.proxy_sources": values.networks,
     "performance.max_peers": values.integer(1, 65535),
     "performance.realtime": values.boolean,
     "logging.level": values.choice("debug", "info", "warning", "error"),
@@ -325,7 +336,10 @@ def _show(value: object) -> str:
 
 def _plain(value: object) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+        found = {each.name: _plain(getattr(value, each.name)) for each in fields(value)}
+        if found.get("proxy"):
+            found["proxy"] = re.sub(r"//.*@", "//***@", found["proxy"])
+        return found
     if isinstance(value, (tuple, list)):
         return [_plain(item) for item in value]
     return value if value is None or isinstance(value, (bool, int, str)) else str(value)

@@ -10,7 +10,7 @@ import difflib
 import ipaddress
 import re
 from collections.abc import Callable
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
 from meshd.node.errors import LocalError
@@ -130,6 +130,43 @@ def listen(value: object) -> HostPort | None:
     return _host_port(
         value, 'an address and port such as "127.0.0.1:8080", or "off"', None, names=False
     )
+
+
+def host(value: object) -> str:
+    """A host's name."""
+    if _HOST_NAME.fullmatch(_text(value)) is None:
+        raise Unexpected('a host name such as "www.example.org"')
+    return _text(value).lower()
+
+
+def networks(value: object) -> tuple[IPv4Network | IPv6Network, ...]:
+    """Prefixes; an address alone stands for itself."""
+    example = 'a list of prefixes such as ["192.0.2.10/32", "2001:db8::/64"]'
+    try:
+        return tuple(ipaddress.ip_network(_text(item)) for item in _list(value, example))
+    except ValueError:
+        raise Unexpected(example) from None
+
+
+def site(value: object) -> str:
+    """Where a website is: an HTTP server, its unix socket, or a directory."""
+    text = _text(value)
+    if not text.startswith(("http://", "unix:/", "/")) or not text.isprintable():
+        raise Unexpected('"http://127.0.0.1:8080", "unix:/run/site.sock", or a whole path')
+    return text
+
+
+def proxy(value: object) -> str:
+    """An HTTP proxy. What was written is not repeated: a password may stand in it."""
+    server = _text(value).removeprefix("http://").rpartition("@")[2].rstrip("/")
+    example = "http://[user:password@]proxy.example:3128"
+    try:
+        _host_port(server, example, 80, names=True)
+    except Unexpected:
+        server = ""
+    if not server or not _text(value).startswith("http://"):
+        raise ValueError(f"expected a proxy such as {example}") from None
+    return _text(value)
 
 
 def hosts(value: object) -> tuple[str, ...]:

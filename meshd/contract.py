@@ -50,6 +50,7 @@ class SelfStatus(TypedDict):
     uptime_s: float
     neighbours: int
     port_mapping: PortMapping | None
+    streams: int
 
 
 class PeerStatus(TypedDict):

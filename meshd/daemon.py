@@ -37,8 +37,9 @@ from meshd.node.node import Node
 from meshd.node.outputs import Output
 from meshd.node.pcp import Transport
 from meshd.node.state import NodeConfig
-from meshd.node.wire import Endpoint
+from meshd.node.wire import Endpoint, address_of
 from meshd.pump import Pump
+from meshd.streaming import Streaming
 from meshd.surroundings import Surroundings
 
 RECORDS_DELAY = 1.0
@@ -102,8 +103,12 @@ class Daemon:
             self._tun = Tun.open(config.tun.name, want_offloads=config.offload.tun)
             stack.callback(self._tun.close)
             await self._configure_tun()
+            self._streaming = Streaming(
+                config, self._udp.port, self._identity.mesh_secret, self._storage.state
+            )
             self._node = self._make_node()
             self._pump = Pump(self._node, self._tun, self._udp, self._perform, self._fail)
+            self._streaming.serve(self._node, self._pump)
             self._surroundings = Surroundings(
                 config, self._node, self._udp.port, self._pump.settle, self._interface
             )
@@ -117,6 +122,7 @@ class Daemon:
                 self._surroundings.own_endpoints,
             )
             self._backend.port_mapping = self._forwarding.status
+            self._backend.streams = self._streaming.figures
             self._pump.start()
             stack.callback(self._pump.stop)
             stack.callback(self._cancel)
@@ -133,6 +139,7 @@ class Daemon:
             await self._serve_api(listener, public)
             self._close()
             await self._forwarding.stop()
+            await self._streaming.stop()
         if self._failure is not None:
             raise self._failure
 
@@ -159,6 +166,7 @@ class Daemon:
             udp_segmentation="uso" in self._tun.offloads,
             endpoints=config.network.endpoints,
             max_peers=config.performance.max_peers,
+            accepts_streams=self._streaming.listening,
             routes=tuple(map(str, self._offered_routes())),
         )
         node = Node(
@@ -180,7 +188,7 @@ class Daemon:
 
     def _make_forwarding(self) -> Forwarding:
         ports = [(Transport.UDP, self._udp.port)]
-        if self._config.security.use_tls:
+        if self._streaming.listening:
             ports.append((Transport.TCP, self._udp.port))
         address = self._config.listen_address
         return Forwarding(self._node, ports, address, self._pump.settle)
@@ -237,7 +245,8 @@ class Daemon:
         tun = self._tun.missing
         if not self._config.offload.tun:
             tun = ["the TUN device's offloads are not used, as offload.tun = false says"]
-        return [*self._notices, *self._node.state.notices.values(), *tun, *self._udp.missing]
+        own = [*self._notices, *self._streaming.notices]
+        return [*own, *self._node.state.notices.values(), *tun, *self._udp.missing]
 
     def _fail(self, error: LocalError) -> None:
         """Nothing can go on without it: stop, and let the person know why."""
@@ -305,7 +314,7 @@ class Daemon:
             event = log.AuthEvent.CERTIFICATE
         elif reason.startswith("invitation"):
             event = log.AuthEvent.CREDENTIALS
-        address = source[0] if source is not None else ""
+        address = address_of(source) if source is not None else ""
         self._auth_log.write(event, reason, address, proven=source is not None)
 
     def _save_trust(self) -> None:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
-import select
 import socket
 import time
 
 from meshd.config import Config
 from meshd.host.storage import Storage
+from meshd.node import visiting
 from meshd.node.errors import HostError, LocalError, RemoteError
 from meshd.node.identity import Identity
 from meshd.node.identity import join as assemble_joined
-from meshd.node.invitation import Token
+from meshd.node.invitation import Token, locate
 from meshd.node.joining import Joiner
-from meshd.node.wire import format_endpoint
+from meshd.node.wire import Endpoint, format_endpoint, is_stream
+from meshd.streaming import manner
+from meshd.streams import StreamHost
 
 DEADLINE = 10.0
 """Seconds to wait for the inviter."""
@@ -25,7 +29,7 @@ def join(token: Token, storage: Storage, name: str | None, config: Config) -> Id
     token.check_time(time.time())
     node_key = storage.prepare_join(time.time(), os.urandom)
     joiner = Joiner(token, node_key, name or config.name(), os.urandom, time.time())
-    _exchange(joiner)
+    asyncio.run(_exchange(joiner, token, config))
     if joiner.refusal is not None:
         raise LocalError(f"the inviter refused: {joiner.refusal}")
     if joiner.reply is None:
@@ -41,23 +45,44 @@ def join(token: Token, storage: Storage, name: str | None, config: Config) -> Id
     return identity
 
 
-def _exchange(joiner: Joiner) -> None:
-    sockets = _open()
+async def _exchange(joiner: Joiner, token: Token, config: Config) -> None:
+    """Ask by UDP, and by streams beside it, until it is over or too late."""
+    loop = asyncio.get_running_loop()
+    sockets, stirred = _open(), asyncio.Event()
+
+    def on_readable(sock: socket.socket) -> None:
+        _receive(sock, joiner)
+        stirred.set()
+
+    def on_batch(data: memoryview, segment: int, source: Endpoint) -> None:
+        for at in range(0, len(data), segment):
+            _take(joiner, bytes(data[at : at + segment]), source)
+        stirred.set()
+
+    gate = visiting.Joiner(locate(token.invitation_id), lambda now: time.time(), os.urandom)
+    streams = StreamHost(gate, manner(config), on_batch=on_batch, on_closed=lambda *_: None)
+    for sock in sockets.values():
+        loop.add_reader(sock.fileno(), on_readable, sock)
     try:
-        deadline = time.monotonic() + DEADLINE
-        while not joiner.done and (now := time.monotonic()) < deadline:
+        deadline = loop.time() + DEADLINE
+        while not joiner.done and (now := loop.time()) < deadline:
             joiner.handle_timer(now)
             for output in joiner.drain():
-                family = socket.AF_INET6 if ":" in output.endpoint[0] else socket.AF_INET
-                if family in sockets:
-                    _send(sockets[family], output.payload, output.endpoint)
-            wait = max(0.0, min(deadline, joiner.next_at) - time.monotonic())
-            ready, _, _ = select.select(list(sockets.values()), [], [], wait)
-            for sock in ready:
-                _receive(sock, joiner)
+                payload, endpoint = output.payload, output.endpoint
+                family = socket.AF_INET6 if ":" in endpoint[0] else socket.AF_INET
+                if is_stream(endpoint):
+                    streams.send([payload], len(payload), 1, endpoint, 1)
+                elif family in sockets:
+                    _send(sockets[family], payload, endpoint)
+            wait = max(0.0, min(deadline, joiner.next_at) - loop.time())
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(stirred.wait(), wait)
+            stirred.clear()
     finally:
         for sock in sockets.values():
+            loop.remove_reader(sock.fileno())
             sock.close()
+        await streams.stop()
 
 
 def _open() -> dict[socket.AddressFamily, socket.socket]:
@@ -86,10 +111,13 @@ def _receive(sock: socket.socket, joiner: Joiner) -> None:
             datagram, source = sock.recvfrom(65_535)
         except OSError:
             return
-        try:
-            joiner.receive(datagram, source[:2], time.monotonic())
-        except RemoteError:
-            continue  # anybody can send us anything; the deadline tells the person
+        _take(joiner, datagram, source[:2])
+
+
+def _take(joiner: Joiner, datagram: bytes, source: Endpoint) -> None:
+    # Anybody can send us anything; the deadline tells the person.
+    with contextlib.suppress(RemoteError):
+        joiner.receive(datagram, source, time.monotonic())
 
 
 def _no_answer(token: Token, joiner: Joiner) -> LocalError:
@@ -98,6 +126,6 @@ def _no_answer(token: Token, joiner: Joiner) -> LocalError:
         return LocalError(f"the inviter answered at {tried} but did not finish: run join again")
     return LocalError(
         f"nobody answered at {tried} within {DEADLINE:g} seconds: check that `meshd up` runs on "
-        "the inviting node, that UDP reaches it there, and that the invitation was not used "
+        "the inviting node, that UDP or TCP reaches it there, and that the invitation was not used "
         "or expired"
     )

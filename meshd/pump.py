@@ -10,16 +10,17 @@ import asyncio
 import errno
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from meshd.host.tun import Tun
 from meshd.host.udp import UdpSockets
 from meshd.node.errors import LocalError
 from meshd.node.node import Node
 from meshd.node.offload import VNET
-from meshd.node.outputs import ForwardBatch, Output, SendDatagram, SendFrame
-from meshd.node.wire import BASE_SEGMENT, Batch, Buffer, Endpoint, Frame
+from meshd.node.outputs import CloseStream, ForwardBatch, Output, SendDatagram, SendFrame
+from meshd.node.wire import BASE_SEGMENT, Batch, Buffer, Endpoint, Frame, is_stream
 from meshd.receiver import Receiver
+from meshd.streams import StreamHost
 
 TUN_TURN = 8
 """Frames made of the TUN's packets in one turn, each up to 64 KB."""
@@ -51,6 +52,8 @@ class Pump:
         self._header = VNET if tun.vnet_header else 0
         self._loop = asyncio.get_running_loop()
         self._receiver = Receiver(udp, BASE_SEGMENT)
+        self.streams: StreamHost | None = None
+        """What carries datagrams whose endpoint is a stream."""
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = float("inf")
         self.bytes_received = 0
@@ -95,8 +98,7 @@ class Pump:
             self._drain()
 
     def _on_udp(self, sock: socket.socket) -> None:
-        node, write = self._node, self._tun.write
-        now = self._loop.time()
+        node, now = self._node, self._loop.time()
         written, turn = False, 0
         self._receiver.begin()
         while turn < UDP_TURN or self._receiver.pending:
@@ -104,10 +106,8 @@ class Pump:
             packets = self._receive(sock, now)
             if packets is None:
                 break
-            refused = [packet for packet in packets if not write(packet)]
             if packets:
-                self._count(packets, refused)
-                written = written or len(packets) > len(refused)
+                written = self._write(packets) or written
             if node.pending:
                 self._drain()
         if node.stirred:
@@ -116,6 +116,31 @@ class Pump:
         if written:
             # TCP has answered within the write already: spare the loop a turn.
             self._on_tun()
+
+    def take(self, data: memoryview, segment: int, source: Endpoint) -> None:
+        """Datagrams of `segment` bytes each, the last maybe shorter, came by a stream."""
+        node = self._node
+        packets = node.receive(data, segment, source, self._loop.time())
+        written = bool(packets) and self._write(packets)
+        if node.pending:
+            self._drain()
+        if node.stirred:
+            node.stirred = False
+            self._arm()
+        if written:
+            self._on_tun()
+
+    def stream_closed(self, endpoint: Endpoint, reason: str) -> None:
+        """A stream has ended, or could not be dialled."""
+        self._node.streams.closed(endpoint, reason, self._loop.time())
+        self.settle()
+
+    def _write(self, packets: list[Buffer]) -> bool:
+        """Write to the TUN, and count; whether it took any."""
+        write = self._tun.write
+        refused = [packet for packet in packets if not write(packet)]
+        self._count(packets, refused)
+        return len(packets) > len(refused)
 
     def _count(self, packets: list[Buffer], refused: list[Buffer]) -> None:
         """Count the packets of one receive, of which the TUN refused some."""
@@ -177,9 +202,12 @@ class Pump:
                 case SendFrame(frame):
                     self._send_frame(frame, packets=False)
                 case SendDatagram(payload, endpoint):
-                    code = self._udp.send([payload], len(payload), 1, endpoint, 1)
+                    code = self._send([payload], len(payload), 1, endpoint, 1)
                     if code:
                         self._send_failed(endpoint, code, packets=False)
+                case CloseStream(endpoint):
+                    if self.streams is not None:
+                        self.streams.close(endpoint)
                 case ForwardBatch(batch):
                     self._forward(batch)
                 case _:
@@ -189,16 +217,30 @@ class Pump:
                         return
 
     def _send_frame(self, frame: Frame, *, packets: bool = True) -> None:
-        code = self._udp.send(frame.parts, frame.segment_size, frame.count, frame.endpoint)
+        endpoint = frame.endpoint
+        if is_stream(endpoint):
+            code = self._send(frame.parts, frame.segment_size, frame.count, endpoint)
+        else:
+            code = self._udp.send(frame.parts, frame.segment_size, frame.count, endpoint)
         if code:
-            self._send_failed(frame.endpoint, code, packets=packets)
+            self._send_failed(endpoint, code, packets=packets)
 
     def _forward(self, batch: Batch) -> None:
         data, step = batch.data, batch.segment_size
         parts = [data[at : at + step] for at in range(0, len(data), step)]
-        code = self._udp.send(parts, step, len(parts), batch.endpoint, 1)
+        code = self._send(parts, step, len(parts), batch.endpoint, 1)
         if code:
             self._send_failed(batch.endpoint, code, packets=True)
+
+    def _send(
+        self, parts: Sequence[Buffer], size: int, count: int, endpoint: Endpoint, each: int = 2
+    ) -> int:
+        """As `UdpSockets.send`, to wherever `endpoint` is."""
+        if not is_stream(endpoint):
+            return self._udp.send(parts, size, count, endpoint, each)
+        if self.streams is None:
+            return errno.EAFNOSUPPORT
+        return self.streams.send(parts, size, count, endpoint, each)
 
     def _send_failed(self, endpoint: Endpoint, code: int, *, packets: bool) -> None:
         self._node.send_failed(

@@ -69,8 +69,8 @@ def test_the_guides_yaml_is_read_as_it_stands(tmp_path: Path) -> None:
 
 def test_what_has_no_effect_yet_is_accepted_and_said(tmp_path: Path) -> None:
     notices = load_text(tmp_path, GUIDE, "node.yaml", HOSTNAME="x").notices()
-    for key in ("security.use_tls", "security.stealth_mode", "node_type exit"):
-        assert any(text.startswith(key) and "no effect yet" in text for text in notices)
+    assert any(text.startswith("node_type exit has no effect yet") for text in notices)
+    assert any("security.stealth_mode without security.tls_cert" in text for text in notices)
 
 
 def test_another_mesh_than_the_expected_one_is_said(tmp_path: Path) -> None:
@@ -98,9 +98,15 @@ name = "staging"
 cidr = "100.65.0.0/16"
 endpoints = ["203.0.113.5", "203.0.113.6:7"]
 port_mapping = false
+proxy = "http://proxy.example.net:3128"
 [security]
 use_tls = false
-stealth_mode = false
+stealth_mode = true
+fallback = "http://127.0.0.1:8080"
+tls_cert = "/etc/tls/site.crt"
+tls_key = "/etc/tls/site.key"
+tls_name = "WWW.example.org"
+proxy_sources = ["192.0.2.10", "2001:db8::/64"]
 [performance]
 max_peers = 7
 realtime = true
@@ -132,7 +138,23 @@ gro = false
     assert config.offload == module.Offload(tun=False, gso=False, gro=False)
     assert set(module._PARSERS) == set(_keys(config.as_dict()))
     changed = {key for key in _keys(config.as_dict()) if _at(config, key) != _at(Config(), key)}
-    assert set(module._PARSERS) - changed == {"security.use_tls", "security.stealth_mode"}
+    assert set(module._PARSERS) == changed
+    assert config.security.tls_name == "www.example.org"
+    assert [str(prefix) for prefix in config.security.proxy_sources] == [
+        "192.0.2.10/32",
+        "2001:db8::/64",
+    ]
+
+
+def test_a_proxys_password_is_shown_nowhere(tmp_path: Path) -> None:
+    config = load_text(tmp_path, '[network]\nproxy = "http://me:secret@proxy.example.net:3128"\n')
+    assert config.network.proxy == "http://me:secret@proxy.example.net:3128"
+    assert config.as_dict()["network"]["proxy"] == "http://***@proxy.example.net:3128"
+    assert "secret" not in repr(config) + str(config.as_dict())
+    for bad in ("http://me:secret@", "https://me:secret@proxy.example.net", "me:secret@x y"):
+        (problem,) = problems(tmp_path, f'[network]\nproxy = "{bad}"\n')
+        assert "network.proxy: expected a proxy such as" in problem
+        assert "secret" not in problem
 
 
 def _keys(tree: dict[str, object], above: str = "") -> list[str]:

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from ipaddress import IPv4Network
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -26,6 +27,7 @@ from meshd.node.joining import Joiner
 from meshd.node.node import Node
 from meshd.node.outputs import Output
 from meshd.pump import Pump
+from meshd.streaming import Streaming
 from tests.devices import FakeTun
 from tests.node.virtual import CONFIG
 
@@ -223,10 +225,29 @@ def test_an_expired_token_is_refused_before_anything_is_made(storage: Storage) -
 
 
 def test_a_host_without_ip_says_so(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object) -> socket.socket:
-        raise OSError("no such family")
+    real = socket.socket
+
+    def refuse(family: int = -1, kind: int = -1, *rest: Any) -> socket.socket:
+        if kind & socket.SOCK_DGRAM and kind != -1:
+            raise OSError("no such family")
+        return real(family, kind, *rest)
 
     monkeypatch.setattr("meshd.enrol.socket.socket", refuse)
     token = Token(bytes(16), b"\x09" + bytes(31), bytes(16), 1 << 31, ((LOOPBACK, 9),))
     with pytest.raises(HostError, match="neither IPv4 nor IPv6"):
         enrol.join(token, storage, "beta", Config())
+
+
+async def test_where_udp_is_blocked_a_stream_brings_the_joiner_in(
+    inviter: Inviter, storage: Storage, tmp_path: Path
+) -> None:
+    config = Config(listen_address=LOOPBACK)
+    streaming = Streaming(config, 0, inviter.identity.mesh_secret, inviter.storage.state)
+    streaming.serve(inviter.node, inviter.pump)
+    # A UDP port of the same number on which nobody answers.
+    with socket.socket(type=socket.SOCK_DGRAM) as deaf:
+        deaf.bind((LOOPBACK, streaming.host.port))
+        token = inviter.invite((LOOPBACK, streaming.host.port))
+        assert await join(token, storage) == "beta"
+    assert streaming.figures().refused == 0
+    await streaming.stop()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import AsyncIterator
+import os
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
 
 import pytest
 
@@ -12,7 +14,7 @@ from meshd.node import outputs
 from meshd.node.coalescing import Coalesced
 from meshd.node.outputs import Output
 from meshd.node.relay import Channel
-from meshd.node.wire import RELAYED, Buffer
+from meshd.node.wire import RELAYED, Buffer, Endpoint
 from meshd.pump import UDP_TURN
 from tests.devices import BETA_AT, Side, connected, founder, ipv4, neighbour
 
@@ -220,3 +222,72 @@ async def test_empty_datagrams_are_nothing(alpha: Side) -> None:
     alpha.udp.arrive(b"\x09", BETA_AT)
     await turns()
     assert alpha.node.state.drops - before == {"unknown-kind": 1}
+
+
+# Streams
+
+
+class Carrier:
+    """What stands for a `StreamHost`."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[int, int, Endpoint]] = []
+        self.closed: list[Endpoint] = []
+
+    def send(
+        self, parts: Sequence[Buffer], size: int, count: int, endpoint: Endpoint, each: int = 2
+    ) -> int:
+        self.sent.append((size, count, endpoint))
+        return errno.EAGAIN if endpoint[1] == 9 else 0
+
+    def close(self, endpoint: Endpoint) -> None:
+        self.closed.append(endpoint)
+
+
+async def test_what_goes_to_a_stream_goes_nowhere_else(alpha: Side) -> None:
+    carrier: Any = Carrier()
+    alpha.pump.streams = carrier
+    stream, udp = ("tls:192.0.2.9", 443), ("192.0.2.9", 443)
+    for endpoint in (stream, udp):
+        alpha.node.state.outputs.append(outputs.SendDatagram(bytes(40), endpoint))
+    alpha.node.state.outputs.append(outputs.CloseStream(stream))
+    alpha.pump.settle()
+    assert carrier.sent == [(40, 1, stream)]
+    assert [endpoint for _, _, endpoint in alpha.sent] == [udp]
+    assert carrier.closed == [stream]
+
+
+async def test_a_stream_that_takes_nothing_is_told_to_the_node(alpha: Side, beta: Side) -> None:
+    await connected(alpha, beta)
+    (peer,) = alpha.node.state.peers.values()
+    stream = ("tls:192.0.2.9", 9)
+    path = peer.paths.learn(stream, asyncio.get_running_loop().time())
+    alpha.pump._send_failed(stream, alpha.pump._send([b"x"], 1, 1, stream, 1), packets=False)
+    assert path.last_error == os.strerror(errno.EAFNOSUPPORT)
+    carrier: Any = Carrier()
+    alpha.pump.streams = carrier
+    alpha.pump._send_failed(stream, alpha.pump._send([b"x"], 1, 1, stream, 1), packets=False)
+    assert path.last_error == os.strerror(errno.EAGAIN)
+
+
+async def test_a_stream_that_ended_takes_its_path_with_it(alpha: Side, beta: Side) -> None:
+    await connected(alpha, beta)
+    (peer,) = alpha.node.state.peers.values()
+    stream = ("tls:192.0.2.9", 443)
+    peer.paths.learn(stream, asyncio.get_running_loop().time())
+    alpha.pump.stream_closed(stream, "closed")
+    assert peer.paths.direct(stream) is None
+
+
+async def test_packets_that_came_by_a_stream_are_written_and_counted(
+    alpha: Side, beta: Side
+) -> None:
+    await connected(alpha, beta)
+    before = len(beta.sent)
+    beta.other = None
+    beta.tun.give(ipv4(beta, alpha, b"by TCP"))
+    await beta.until(lambda: any(len(data) > 60 for data, _, _ in beta.sent[before:]))
+    for data, segment, _ in beta.sent[before:]:
+        alpha.pump.take(memoryview(data), segment, ("tls:192.0.2.2", 40_000))
+    assert alpha.tun.written == [ipv4(beta, alpha, b"by TCP")]
+    assert alpha.pump.packets_received == 1

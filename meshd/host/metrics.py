@@ -20,6 +20,8 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 USUAL_DROPS = ("malformed", "no-session", "no-route", "replay")
 """Reasons that are shown from the start, at zero, so that a rate can be taken of the first drop."""
 
+DIRECTIONS = ("received", "sent")
+
 MEMBER_STATES = ("alive", "suspect", "dead", "left")
 
 
@@ -52,6 +54,12 @@ class Statistics:
     """Frames to each member that parity saved, as it tells."""
     members: Mapping[str, int] = field(default_factory=dict)
     """Other members by state: alive, suspect, dead, left."""
+    stream_connections: int = 0
+    """Streams to members."""
+    streams_refused: int = 0
+    """Connections to the TLS port that were no members'."""
+    stream_bytes: Mapping[str, int] = field(default_factory=dict)
+    """What streams carried, without TLS, by direction: received, sent."""
     relayed_bytes: int = 0
     """Bytes of other members' datagrams that this node passed on."""
     gossip_messages_sent: int = 0
@@ -93,6 +101,7 @@ def _totals(now: Statistics) -> Iterator[Metric]:
             "Unix time at which this node's certificate ends.",
             now.certificate_expiry,
         ),
+        ("stream_connections", "Streams to members, TLS over TCP.", now.stream_connections),
         ("gossip_neighbours", "Members that gossip tells news to.", now.gossip_neighbours),
     ):
         yield GaugeMetricFamily(f"aegisray_{name}", text, value=gauge)
@@ -105,6 +114,11 @@ def _totals(now: Statistics) -> Iterator[Metric]:
             "auth_failures",
             "Handshakes, certificates and invitations refused.",
             now.auth_failures,
+        ),
+        (
+            "stream_refused",
+            "Connections to the TLS port that were no members'.",
+            now.streams_refused,
         ),
         ("relayed_bytes", "Bytes passed on between other members.", now.relayed_bytes),
         ("gossip_messages_sent", "Gossip messages sent.", now.gossip_messages_sent),
@@ -127,6 +141,12 @@ def _labelled(now: Statistics) -> Iterator[Metric]:
     for reason in sorted({*USUAL_DROPS, *now.drops}):
         drops.add_metric([reason], now.drops.get(reason, 0))
     yield drops
+    carried = CounterMetricFamily(
+        "aegisray_stream_bytes", "Bytes of datagrams carried by streams.", labels=["direction"]
+    )
+    for direction in DIRECTIONS:
+        carried.add_metric([direction], now.stream_bytes.get(direction, 0))
+    yield carried
     latency = GaugeMetricFamily(
         "aegisray_peer_latency_seconds", "Round trip to a connected peer.", labels=["peer_id"]
     )

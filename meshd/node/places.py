@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from gossip import NodeId
 from meshd.node.handshaking import Handshakes
-from meshd.node.peer import HANDSHAKE_RETRY_FIRST
+from meshd.node.peer import HANDSHAKE_RETRY_FIRST, STREAM_RETRY_FIRST
 from meshd.node.state import NodeState
 from meshd.node.wire import Endpoint
 
@@ -74,6 +74,7 @@ class Places:
         for peer in self._state.peers.values():
             peer.paths.recheck(now)
             peer.retry = HANDSHAKE_RETRY_FIRST
+            peer.fallback.retry, peer.fallback.next_at = STREAM_RETRY_FIRST, now
             if peer.attempt is not None:
                 peer.attempt.next_at = min(peer.attempt.next_at, now)
         self.changed(now)

@@ -75,6 +75,11 @@ class Streams:
         """Members' streams that came to us and were not told yet who we are."""
         handshakes.misdirected = self.misdirected
 
+    def locators(self, unix_time: float) -> list[bytes]:
+        """Of the invitations by which somebody may still join."""
+        invitations = self._handshakes.invitations.values()
+        return [each.locator for each in invitations if each.expiry >= unix_time]
+
     def admitted(self, source: Endpoint) -> None:
         """A member's stream has come in."""
         if len(self._guests) >= MAX_GUESTS:

@@ -224,11 +224,11 @@ def test_config_check_says_ok_and_what_is_to_be_noticed(
     member: Storage, places: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "node.toml"
-    file.write_text('[security]\nuse_tls = true\n[network]\nname = "staging"\n')
+    file.write_text('[security]\nstealth_mode = true\n[network]\nname = "staging"\n')
     assert main([*places, "--config", str(file), "config", "check"]) == 0
     text = capsys.readouterr().out
     assert text.startswith(f"{file}: ok\n")
-    assert "use_tls has no effect yet" in text
+    assert "security.stealth_mode without security.tls_cert" in text
     assert "this node's mesh has production" in text
     assert main([*places, "--config", str(file), "config", "check", "--json"]) == 0
     data = json.loads(capsys.readouterr().out)
