@@ -149,6 +149,15 @@ class RelayStatus(TypedDict):
     rtt_ms: float | None
 
 
+class GatewayStatus(TypedDict):
+    """A gateway that was asked to forward ports: `forwards`, outer endpoints with their transport
+    and protocol; `errors`: why a protocol did not serve, by its name."""
+
+    gateway: str
+    forwards: list[str]
+    errors: dict[str, str]
+
+
 class Netcheck(TypedDict):
     """What the network around this host lets through. `udp` is null while nobody is reached."""
 
@@ -157,6 +166,8 @@ class Netcheck(TypedDict):
     ipv6: FamilyStatus
     mapping: str
     port_mapping: PortMapping | None
+    gateways: list[GatewayStatus]
+    accepts_streams: bool
     direct: int
     relayed: int
     streams: int

@@ -122,6 +122,7 @@ class Daemon:
                 self._surroundings.own_endpoints,
             )
             self._backend.port_mapping = self._forwarding.status
+            self._backend.seeing.gateways = self._forwarding.reports
             self._backend.streams = self._streaming.figures
             self._pump.start()
             stack.callback(self._pump.stop)

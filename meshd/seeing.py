@@ -6,8 +6,17 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections.abc import Callable, Sequence
 
-from meshd.contract import EndStatus, FamilyStatus, Netcheck, PortMapping, RelayStatus
+from meshd.contract import (
+    EndStatus,
+    FamilyStatus,
+    GatewayStatus,
+    Netcheck,
+    PortMapping,
+    RelayStatus,
+)
+from meshd.forwarding import Report
 from meshd.node.account import ORIGINS, Candidate, View
 from meshd.node.node import Node
 from meshd.node.outputs import Explained
@@ -32,6 +41,8 @@ class Seeing:
         self._loop = asyncio.get_running_loop()
         self._tokens = itertools.count(1)
         self._waiting: dict[int, asyncio.Future[View]] = {}
+        self.gateways: Callable[[], Sequence[Report]] = list
+        """What came of asking gateways to forward our ports."""
 
     async def ends(self, peer: Peer) -> tuple[EndStatus, EndStatus]:
         """How this end sees the ways to `peer`, and how the other one does."""
@@ -78,6 +89,8 @@ class Seeing:
             "ipv6": self._family(udp, 6),
             "mapping": mapping(state.local_endpoints, tuple(state.reflexive)),
             "port_mapping": port_mapping,
+            "gateways": [_gateway(report) for report in self.gateways()],
+            "accepts_streams": state.config.accepts_streams,
             "direct": kinds.count(PathKind.DIRECT),
             "relayed": kinds.count(PathKind.RELAY),
             "streams": kinds.count(PathKind.STREAM),
@@ -117,6 +130,15 @@ class Seeing:
             }
             for relay in best
         ]
+
+
+def _gateway(report: Report) -> GatewayStatus:
+    forwards = [
+        f"{format_endpoint(each.endpoint)}/{each.transport.name.lower()} by {each.protocol.value}"
+        for each in report.mappings
+    ]
+    errors = {protocol.value: text for protocol, text in report.errors.items()}
+    return {"gateway": report.gateway, "forwards": forwards, "errors": errors}
 
 
 def mapping(own: tuple[Endpoint, ...], seen: tuple[Endpoint, ...]) -> str:

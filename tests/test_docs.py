@@ -486,6 +486,7 @@ def test_every_place_and_every_variable_is_told() -> None:
         "CandidateStatus",
         "TriedStatus",
         "Netcheck",
+        "GatewayStatus",
         "FamilyStatus",
         "RelayStatus",
         "Found",

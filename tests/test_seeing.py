@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 
+from meshd.forwarding import Report
 from meshd.node.control import Why
 from meshd.node.outputs import Explained, Output
+from meshd.node.pcp import Transport
+from meshd.node.portmap import Mapping, Protocol
 from meshd.seeing import Seeing, mapping
 from tests.devices import Side, connected, founder, neighbour
 
@@ -93,6 +96,21 @@ async def test_netcheck_shows_what_works(pair: tuple[Side, Side]) -> None:
     await alpha.until(lambda: bool(seeing(alpha).netcheck(None)["relays"]))
     (relay,) = seeing(alpha).netcheck(None)["relays"]
     assert (relay["name"], relay["role"]) == ("beta", False)
+
+
+async def test_netcheck_shows_what_gateways_said(pair: tuple[Side, Side]) -> None:
+    made = seeing(pair[0])
+    mapping = Mapping(Protocol.PCP, Transport.UDP, "192.168.1.1", OUT, 9.0)
+    made.gateways = lambda: [
+        Report("192.168.1.1", "192.168.1.10", (mapping,), {Protocol.UPNP: "no answer"})
+    ]
+    assert made.netcheck(None)["gateways"] == [
+        {
+            "gateway": "192.168.1.1",
+            "forwards": ["203.0.113.5:443/udp by pcp"],
+            "errors": {"upnp": "no answer"},
+        }
+    ]
 
 
 async def test_netcheck_of_a_node_alone_knows_nothing() -> None:

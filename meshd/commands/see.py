@@ -11,7 +11,7 @@ from meshd.commands import render
 from meshd.commands.client import DaemonClient
 
 if TYPE_CHECKING:
-    from meshd.contract import EndStatus, FamilyStatus, Netcheck, Why
+    from meshd.contract import EndStatus, FamilyStatus, GatewayStatus, Netcheck, Why
 
 MAPPINGS = {
     "none": "none: peers see this host at an address of its own",
@@ -80,16 +80,13 @@ def _end(end: EndStatus, whose: str, names: Mapping[str, str]) -> list[str]:
 def report(data: Netcheck) -> str:
     """What `netcheck` says to a person."""
     udp = {True: "yes", False: "no: peers are reached by streams alone", None: "nobody is reached"}
-    mapped = data["port_mapping"]
-    forwarded = "none"
-    if mapped is not None:
-        forwarded = f"{mapped['endpoint']} by {mapped['protocol']}, at {mapped['gateway']}"
     rows = [
         ("UDP", udp[data["udp"]]),
         ("IPv4", _family(data["ipv4"])),
         ("IPv6", _family(data["ipv6"])),
         ("mapping", MAPPINGS.get(data["mapping"], data["mapping"])),
-        ("port mapping", forwarded),
+        *(("port mapping", _gateway(each)) for each in data["gateways"]),
+        ("streams", "accepted" if data["accepts_streams"] else "not accepted"),
         (
             "peers",
             f"{data['direct']} direct, {data['relayed']} relayed, {data['streams']} by stream",
@@ -103,6 +100,12 @@ def report(data: Netcheck) -> str:
         for each in data["relays"]
     ]
     return "\n".join([*lines, render.table([("RELAY", "RTT", "ROLE"), *relays])])
+
+
+def _gateway(gateway: GatewayStatus) -> str:
+    errors = [f"{protocol}: {text}" for protocol, text in gateway["errors"].items()]
+    told = gateway["forwards"] or errors or ["no answer yet"]
+    return f"{', '.join(told)}, at {gateway['gateway']}"
 
 
 def _family(family: FamilyStatus) -> str:

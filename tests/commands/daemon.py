@@ -103,6 +103,10 @@ NETCHECK: Netcheck = {
         "stream_endpoint": None,
         "expires_s": 3600.0,
     },
+    "gateways": [
+        {"gateway": "192.168.1.1", "forwards": ["203.0.113.5:443/udp by pcp"], "errors": {}}
+    ],
+    "accepts_streams": True,
     "direct": 2,
     "relayed": 1,
     "streams": 0,
@@ -157,6 +161,7 @@ class FakeBackend:
                 "version": "1.2.3",
                 "uptime_s": 1.0,
                 "neighbours": 1,
+                "streams": 0,
                 "port_mapping": None,
             },
             "peers": self.peers,

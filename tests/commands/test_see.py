@@ -61,7 +61,8 @@ def test_netcheck_is_a_table_and_the_relays(
     assert rows["IPv4"] == "yes; own 192.168.1.10:443; seen at 203.0.113.5:443"
     assert rows["IPv6"] == "none"
     assert rows["mapping"].startswith("endpoint-independent: ")
-    assert rows["port mapping"] == "203.0.113.5:443 by pcp, at 192.168.1.1"
+    assert rows["port mapping"] == "203.0.113.5:443/udp by pcp, at 192.168.1.1"
+    assert rows["streams"] == "accepted"
     assert rows["peers"] == "2 direct, 1 relayed, 0 by stream"
     assert text.splitlines()[-1].split() == ["beta", "1.20", "ms", "yes"]
 
@@ -71,11 +72,16 @@ def test_netcheck_says_what_is_missing() -> None:
         **NETCHECK,
         "udp": False,
         "ipv4": {"works": False, "own": ["192.168.1.10:443"], "seen": []},
-        "port_mapping": None,
+        "gateways": [
+            {"gateway": "192.168.1.1", "forwards": [], "errors": {"pcp": "no resources"}},
+            {"gateway": "192.168.1.2", "forwards": [], "errors": {}},
+        ],
         "relays": [],
     }
     text = report(bare)
     assert "no: peers are reached by streams alone" in text
     assert "no peer reached over it; own 192.168.1.10:443" in text
+    assert "port mapping  pcp: no resources, at 192.168.1.1" in text
+    assert "port mapping  no answer yet, at 192.168.1.2" in text
     assert text.endswith("No peer would relay for this node.")
     assert BETA not in text

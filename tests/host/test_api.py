@@ -51,6 +51,7 @@ class FakeBackend:
                 "version": "1",
                 "uptime_s": 1.0,
                 "neighbours": 1,
+                "streams": 0,
                 "port_mapping": None,
             },
             "peers": [],
