@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 from pathlib import Path
 
 import pytest
 
+from meshd.host.website import Site, one_page
 from meshd.node.errors import LocalError
 from meshd.streams import website_for
 from tests.streams import GREETING, LONG_AGO, End, Word, ends, visit
@@ -141,6 +143,53 @@ async def test_an_ipv6_address_is_dialled_too() -> None:
         here.send(datagrams(1, 50), there.listen(address="::1"))
         await there.heard.until_datagrams(1)
         assert there.heard.runs[0][2][0] == "tls:::1"
+
+
+class Talk:
+    """A connection of a web server's, as a visitor."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self._writer = reader, writer
+
+    async def receive(self) -> bytes:
+        return await self._reader.read(65_536)
+
+    async def send(self, data: bytes) -> None:
+        self._writer.write(data)
+        await self._writer.drain()
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+        b"GET /a HTTP/1.1\r\nHost: x\r\n\r\nHEAD / HTTP/1.0\r\n\r\n",
+        b"POST / HTTP/1.0\r\nContent-Length: 3\r\n\r\nabc",
+        b"OPTIONS * HTTP/1.1\r\n\r\n",
+        GREETING[:39] + b"\x08",
+        b"\x00" * 5000,
+        b"SSH-2.0-OpenSSH_9.2\r\n",
+    ],
+)
+async def test_a_stranger_gets_what_the_fallback_says_byte_for_byte(said: bytes) -> None:
+    site = Site(one_page("a page", 0), lambda: LONG_AGO)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await site.visit(Talk(reader, writer), b"")
+        writer.close()
+        await writer.wait_closed()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        there = End()
+        async with ends(there):
+            url = f"http://127.0.0.1:{port}"
+            endpoint = there.listen(website_for(url, front=True, clock=lambda: LONG_AGO))
+            through = await visit(endpoint, said)
+            assert through == await visit((LOCAL, port), said, tls=False)
+            assert through.startswith(b"HTTP/1.1 ")
+            assert there.host.counters.visitors == 1
 
 
 @pytest.mark.parametrize("text", ["http:/x", "https://127.0.0.1", "ftp://x", "x", "http://a:b@c/"])
