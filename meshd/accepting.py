@@ -33,7 +33,10 @@ Network = IPv4Network | IPv6Network
 FIRST_MAX = 4096
 """Bytes that are shown to the gate."""
 ACCEPTS = 16
-"""Connections accepted in one turn of the loop, and steps of TLS handshakes."""
+"""Connections accepted in one turn of the loop."""
+HANDSHAKES = 4
+"""Steps of TLS handshakes in one turn: a thousand at once would hold up everything else for half a
+second."""
 PAUSE = 0.1
 """Seconds without accepting after the host ran out of descriptors."""
 CERTIFICATE_INTERVAL = 10.0
@@ -129,7 +132,7 @@ class Acceptor:
         self._total = tcp.allow_sockets(limits.total)
         self.counters = counters
         self._loop = asyncio.get_running_loop()
-        self._turnstile = Turnstile(self._loop, ACCEPTS)
+        self._turnstile = Turnstile(self._loop, HANDSHAKES)
         self._crowd: Crowd[asyncio.Task[None]] = Crowd(limits.per_origin)
         self._looked = self._loop.time()
         self._listening = tcp.listen(port, address)
