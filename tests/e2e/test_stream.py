@@ -1,0 +1,231 @@
+"""Where UDP is blocked: members over TLS, strangers on a website."""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from simulations.lab import transfer
+from simulations.lab.beat import Beat
+from simulations.lab.host import Host
+from simulations.lab.mesh import View, found, token, views, wait_connected
+from simulations.lab.namespaces import Lab, Namespace
+from simulations.lab.nat import cut, mend
+from simulations.lab.ping import Pinger
+from simulations.lab.topology import Internet
+from simulations.lab.waiting import wait_until
+from tests.e2e.meshes import Pair, Settings, open_pair
+
+pytestmark = pytest.mark.e2e
+
+NO_UDP = "meta l4proto udp drop"
+STEALTH: Settings = {"security.stealth_mode": True}
+PROXY_PORT = 3128
+
+
+def view(host: Host, other: Host) -> View | None:
+    status = host.status()
+    return views(status).get(other.name) if status else None
+
+
+def until_kind(host: Host, other: Host, kind: str, deadline_s: float) -> float:
+    """Wait until packets to `other` go that way; how many seconds that took."""
+    began = time.monotonic()
+
+    def there() -> bool:
+        seen = view(host, other)
+        return seen is not None and seen.kind == kind
+
+    wait_until(there, f"{host.name} to reach {other.name} by {kind}", deadline_s)
+    return time.monotonic() - began
+
+
+def strangers(lab: Lab, right: Settings) -> tuple[Internet, Host, Host]:
+    """Two hosts, the first of which has a mesh; UDP is blocked between them."""
+    internet = Internet(lab)
+    one = Host(lab, internet.host("left"), STEALTH)
+    other = Host(lab, internet.host("right"), right)
+    found(one)
+    cut(internet.router, NO_UDP)
+    return internet, one, other
+
+
+def test_join_up_and_traffic_work_where_udp_is_blocked_from_the_start(lab: Lab) -> None:
+    _, left, right = strangers(lab, {})
+    right.must("join", "-", text=token(left, right.name))
+    right.start()
+    right.wait_up()
+    took = until_kind(right, left, "stream", 10.0)
+    assert took < 3.0
+    known = wait_connected([left, right])
+    payload = transfer.Payload(16 * transfer.MIB)
+    for source, target in ((left, right), (right, left)):
+        for address in known[target.name]:
+            assert transfer.tcp(source.namespace, target.namespace, address, payload).intact
+            assert transfer.udp(source.namespace, target.namespace, address, 50) == 100
+    status = right.status()
+    assert status is not None
+    assert status["self"]["streams"] == 1
+    assert left.metric("aegisray_stream_connections") == 1
+    assert right.metric("aegisray_stream_bytes_total") > 2 * len(payload.data)
+    assert left.metric("aegisray_stream_refused_total") == 0
+
+
+@pytest.fixture
+def pair(lab: Lab) -> Pair:
+    pair = open_pair(lab)
+    until_kind(pair.left, pair.right, "direct", 10.0)
+    return pair
+
+
+def test_udp_blocked_under_a_transfer_goes_on_by_stream_and_comes_back(pair: Pair) -> None:
+    address = pair.of(pair.right)[0]
+    payload = transfer.Payload(256 * transfer.MIB)
+    moved: list[transfer.Transfer] = []
+
+    def move() -> None:
+        ends = pair.left.namespace, pair.right.namespace
+        moved.extend(transfer.tcp(*ends, address, payload) for _ in range(4))
+
+    moving = threading.Thread(target=move)
+    with Beat(pair.left.namespace, address) as beat:
+        began = time.monotonic()
+        moving.start()
+        wait_until(lambda: beat.answers(began) > 20, "pings to be answered", 10.0)
+        began = time.monotonic()
+        cut(pair.internet.router, NO_UDP)
+        until_kind(pair.left, pair.right, "stream", 10.0)
+        until_kind(pair.right, pair.left, "stream", 10.0)
+        moving.join(120.0)
+        gap = beat.gap(began)
+    assert not moving.is_alive()
+    assert len(moved) == 4
+    assert all(one.intact for one in moved)
+    assert gap < 3.0
+    mend(pair.internet.router)
+    assert until_kind(pair.left, pair.right, "direct", 20.0) < 15.0
+    assert until_kind(pair.right, pair.left, "direct", 20.0) < 15.0
+
+
+def ask(place: Namespace, address: str, request: bytes, *, tls: bool = True) -> bytes:
+    """What a stranger gets from TCP port 443, until the end."""
+    with place.entered():
+        plain = socket.create_connection((address, 443), 5.0)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    found = b""
+    with plain, context.wrap_socket(plain) if tls else plain as stream:
+        stream.sendall(request)
+        with contextlib.suppress(ssl.SSLEOFError, ConnectionResetError):
+            while data := stream.recv(65_536):
+                found += data
+    return found
+
+
+def test_a_stranger_gets_the_website_and_members_go_on_meanwhile(lab: Lab) -> None:
+    internet, left, right = strangers(lab, {})
+    right.must("join", "-", text=token(left, right.name))
+    right.start()
+    until_kind(right, left, "stream", 20.0)
+    outside = internet.host("stranger")
+    address = "198.51.100.2"
+    get = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+    answer = ask(outside, address, get + b"\r\n")
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert b"<title>Welcome</title>" in answer
+    # With a cookie like a member's, and with none: the same.
+    token_like = b"Cookie: sid=" + b"A" * 64 + b"; prefs=x\r\n"
+    without = [line for line in answer.split(b"\r\n") if not line.startswith(b"Date:")]
+    again = ask(outside, address, get + token_like + b"\r\n" + bytes(1400))
+    assert [line for line in again.split(b"\r\n") if not line.startswith(b"Date:")] == without
+    assert b"400 The plain HTTP request" in ask(outside, address, get + b"\r\n", tls=False)
+    # Hundreds that say nothing: nobody else notices.
+    idle = []
+    with outside.entered():
+        for _ in range(300):
+            idle.append(socket.create_connection((address, 443), 5.0))
+    known = wait_connected([left, right])
+    with Pinger(right.namespace) as pinger:
+        assert pinger.ping(known["left"][0]) is not None
+    for each in idle:
+        each.close()
+    assert left.metric("aegisray_stream_refused_total") >= 200
+    assert left.metric("aegisray_stream_connections") == 1
+
+
+class Proxy:
+    """An HTTP proxy that knows CONNECT, with a password."""
+
+    def __init__(self, place: Namespace) -> None:
+        with place.entered():
+            self._listening = socket.create_server(("0.0.0.0", PROXY_PORT))
+        self._place = place
+        self.asked: list[bytes] = []
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def close(self) -> None:
+        self._listening.close()
+
+    def _serve(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = self._listening.accept()
+                threading.Thread(target=self._carry, args=(near,), daemon=True).start()
+
+    def _carry(self, near: socket.socket) -> None:
+        request = b""
+        while b"\r\n\r\n" not in request:
+            request += near.recv(4096)
+        self.asked.append(request)
+        host, _, port = request.split(b" ")[1].decode().rpartition(":")
+        with self._place.entered():
+            far = socket.create_connection((host, int(port)), 5.0)
+        near.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        ends = {near: far, far: near}
+        with near, far, contextlib.suppress(OSError):
+            while True:
+                ready, _, _ = select.select(list(ends), [], [], 60.0)
+                for end in ready:
+                    data = end.recv(65_536)
+                    if not data:
+                        return
+                    ends[end].sendall(data)
+
+
+@pytest.fixture
+def proxied(lab: Lab) -> Iterator[tuple[Host, Host, Proxy]]:
+    internet = Internet(lab)
+    left = Host(lab, internet.host("left"))
+    middle = internet.host("middle")
+    url = f"http://me:secret@198.51.100.6:{PROXY_PORT}"
+    right = Host(lab, internet.host("right"), {"network.proxy": url})
+    found(left)
+    ends = ("198.51.100.2", "198.51.100.10")
+    apart = [f"ip saddr {a} ip daddr {b} drop" for a, b in (ends, ends[::-1])]
+    cut(internet.router, "\n    ".join([NO_UDP, *apart]))
+    proxy = Proxy(middle)
+    yield left, right, proxy
+    proxy.close()
+
+
+def test_two_meet_by_an_http_proxy(proxied: tuple[Host, Host, Proxy]) -> None:
+    left, right, proxy = proxied
+    right.must("join", "-", text=token(left, right.name))
+    right.start()
+    known = wait_connected([left, right])
+    payload = transfer.Payload(4 * transfer.MIB)
+    address = known["left"][0]
+    assert transfer.tcp(right.namespace, left.namespace, address, payload).intact
+    seen = view(right, left)
+    assert seen is not None
+    assert seen.kind == "stream"
+    assert proxy.asked[0].startswith(b"CONNECT 198.51.100.2:443 HTTP/1.1\r\n")
+    assert b"Proxy-Authorization: Basic bWU6c2VjcmV0\r\n" in proxy.asked[0]
+    assert "secret" not in right.log_text()
