@@ -105,6 +105,9 @@ class TriedStatus(TypedDict):
     stands: str
     rtt_ms: float | None
     heard_s: float | None
+    sent: int
+    answered: int
+    asked_s: float | None
     error: str
 
 

@@ -179,6 +179,9 @@ def _end(node: str, name: str, view: View, told: bool) -> EndStatus:
                 "stands": way.stands,
                 "rtt_ms": None if way.rtt is None else round(way.rtt * 1e3, 3),
                 "heard_s": None if way.heard is None else round(way.heard, 3),
+                "sent": way.sent,
+                "answered": way.answered,
+                "asked_s": None if way.asked is None else round(way.asked, 3),
                 "error": way.error,
             }
             for way in view.tried

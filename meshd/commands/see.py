@@ -11,7 +11,7 @@ from meshd.commands import render
 from meshd.commands.client import DaemonClient
 
 if TYPE_CHECKING:
-    from meshd.contract import EndStatus, FamilyStatus, GatewayStatus, Netcheck, Why
+    from meshd.contract import EndStatus, FamilyStatus, GatewayStatus, Netcheck, TriedStatus, Why
 
 MAPPINGS = {
     "none": "none: peers see this host at an address of its own",
@@ -69,12 +69,18 @@ def _end(end: EndStatus, whose: str, names: Mapping[str, str]) -> list[str]:
     for way in end["tried"]:
         target = names.get(way["target"], way["target"][: render.SHORT_ID])
         via = f'relay "{target}"' if way["kind"] == "relay" else f"{way['kind']} {way['target']}"
-        heard = way["heard_s"]
-        ago = f"heard {render.duration(heard)} ago" if heard is not None else ""
-        rows.append((f"    {via}", way["stands"], render.milliseconds(way["rtt_ms"]), ago))
-        if way["error"]:
-            rows[-1] = (*rows[-1][:3], ", ".join(filter(None, (way["error"], ago))))
+        rows.append((f"    {via}", way["stands"], render.milliseconds(way["rtt_ms"]), _tries(way)))
     return [*lines, "  tried:", *render.table(rows).splitlines()]
+
+
+def _tries(way: TriedStatus) -> str:
+    """`no answer; 0 of 7 probes answered, the last sent 9s ago`."""
+    told = [way["error"]] if way["error"] else []
+    if way["sent"]:
+        count = f"{way['answered']} of {way['sent']} probes answered"
+        asked = way["asked_s"]
+        told.append(f"{count}, last sent {render.duration(asked)} ago" if asked else count)
+    return "; ".join(told)
 
 
 def report(data: Netcheck) -> str:

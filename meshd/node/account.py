@@ -1,9 +1,11 @@
 """What one end says of the ways to the other, for a person: as values, and as bytes.
 
-    view   [reason, [[endpoint, origin], ...], [[kind, target, stands, rtt, heard, error], ...]]
+    view   [reason, [[endpoint, origin], ...], [way, ...]]
+    way    [kind, target, stands, rtt, heard, sent, answered, asked, error]
 
-Texts but for `origin`, `kind` and `stands`, which are indices of `ORIGINS`, `KINDS` and `STANDS`;
-`rtt` is in microseconds and `heard` in milliseconds, or null. Nothing follows from what is in it.
+Texts but for `origin`, `kind` and `stands`, which are indices of `ORIGINS`, `KINDS` and `STANDS`,
+and for counts; `rtt` is in microseconds, `heard` and `asked` in milliseconds, or null. Nothing
+follows from what is in it.
 """
 
 from __future__ import annotations
@@ -49,6 +51,11 @@ class Tried:
     """Smoothed round trip, seconds."""
     heard: float | None
     """Seconds since something last came by it."""
+    sent: int
+    """Probes, and how many were answered."""
+    answered: int
+    asked: float | None
+    """Seconds since the last one was sent."""
     error: str
 
 
@@ -94,19 +101,25 @@ def _pack(way: Tried) -> list[object]:
         STANDS.index(way.stands),
         None if way.rtt is None else round(way.rtt * 1e6),
         None if way.heard is None else max(0, round(way.heard * 1e3)),
+        way.sent,
+        way.answered,
+        None if way.asked is None else max(0, round(way.asked * 1e3)),
         way.error[:MAX_TEXT],
     ]
 
 
 def _unpack(item: object) -> Tried:
     match item:
-        case [int(kind), str(target), int(stands), rtt, heard, str(error)]:
+        case [int(kind), str(target), int(stands), rtt, heard, sent, answered, asked, str(error)]:
             return Tried(
                 _word(KINDS, kind),
                 _text(target),
                 _word(STANDS, stands),
                 _scaled(rtt, 1e6),
                 _scaled(heard, 1e3),
+                _count(sent),
+                _count(answered),
+                _scaled(asked, 1e3),
                 _text(error),
             )
         case _:
@@ -134,8 +147,10 @@ def _text(text: str) -> str:
 
 
 def _scaled(value: object, scale: float) -> float | None:
-    if value is None:
-        return None
+    return None if value is None else _count(value) / scale
+
+
+def _count(value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << 48:
         raise RemoteError("control")
-    return value / scale
+    return value

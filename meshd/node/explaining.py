@@ -100,6 +100,9 @@ def _tried(state: NodeState, peer: Peer, now: float) -> list[Tried]:
             STANDS[0] if path is peer.path else STANDS[1 if path.valid else 2],
             path.srtt,
             now - path.last_received if path.last_received else None,
+            path.tries.sent,
+            path.tries.answered,
+            None if path.tries.sent_at is None else now - path.tries.sent_at,
             _error(path),
         )
         for path in paths
@@ -109,26 +112,33 @@ def _tried(state: NodeState, peer: Peer, now: float) -> list[Tried]:
     known = [path.endpoint for path in peer.paths]
     for endpoint in peer.candidates(state.bootstrap):
         if endpoint not in known:
-            error = f"no answer to {peer.attempt.sent} calls"
-            found.append(Tried("direct", format_endpoint(endpoint), STANDS[2], None, None, error))
+            target, error = format_endpoint(endpoint), f"no answer to {peer.attempt.sent} calls"
+            since = now - peer.attempt.started_at
+            found.append(Tried("direct", target, STANDS[2], None, None, 0, 0, since, error))
     return found
 
 
 def _error(path: Path) -> str:
-    if path.last_error and not path.valid:
+    if path.last_error:
         return path.last_error
-    if path.misses:
-        return f"no answer to the last {path.misses} probes" if path.misses > 1 else "a probe lost"
-    return "" if path.valid else "no answer yet"
+    if path.valid:
+        return "a probe was not answered" if path.misses else ""
+    return f"no answer to {path.tries.sent} probes" if path.tries.sent > 1 else "no answer yet"
 
 
 def reason(peer: Peer, now: float) -> str:
-    """Why the path in use is used, or why there is none."""
-    path = peer.path
-    if not peer.sessions() or peer.current is None or peer.current.expired(now):
+    """Why the path in use is used, and since when; or why there is none."""
+    path, choice = peer.path, peer.paths.choice
+    if peer.current is None or peer.current.expired(now):
         return f"there is no session: {peer.last_error or 'nobody has called yet'}"
     if path is None:
         return f"no way answers: {peer.last_error or 'all are being tried'}"
+    taken = f"taken {now - choice.since:.0f} s ago: {choice.reason}"
+    return f"{_standing(peer, path)}; {taken}"
+
+
+def _standing(peer: Peer, path: Path) -> str:
+    """What speaks for the path in use, now."""
     ranked = [other for other in peer.paths if other.valid and other.rank == path.rank]
     better = [other for other in peer.paths if other.rank < path.rank]
     among = f"of {len(ranked)} that answer none is clearly quicker"
@@ -139,7 +149,7 @@ def reason(peer: Peer, now: float) -> str:
     if not better:
         return f"no better kind of way is known, and {among}"
     silent = sum(not other.valid for other in better)
-    if not silent:
-        return f"better ways have only just begun to answer, and {among}"
+    if silent < len(better):
+        return f"a better kind of way has yet to answer for a while, and {among}"
     what = "direct ways" if path.rank == 1 else "ways by UDP"
     return f"none of {silent} {what} answers, and {among}"

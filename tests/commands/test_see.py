@@ -25,8 +25,9 @@ def test_why_says_the_way_the_reason_and_both_ends(
         "  may be found at:",
         "    203.0.113.5:443  seen by peers",
         "  tried:",
-        '    relay "relay"         used   32.5 ms  heard 1s ago',
-        "    direct 192.0.2.1:443  tried  -        no answer yet",
+        '    relay "relay"         used   32.5 ms  4 of 4 probes answered, last sent 1s ago',
+        "    direct 192.0.2.1:443  tried  -        no answer; 0 of 7 probes answered, "
+        "last sent 9s ago",
         "",
         "beta, the other end (could not be asked: this is what its record says)",
         "  may be found at:",

@@ -208,7 +208,7 @@ TOKEN = Token(bytes(16), bytes(32), bytes(16), 2_000_000_000, ENDPOINTS).encode(
 VIEW = account.View(
     "direct ways go first",
     (account.Candidate("192.0.2.1:443", account.ORIGINS[0]),),
-    (account.Tried("relay", B.hex(), account.STANDS[0], 0.01, None, "no answer yet"),),
+    (account.Tried("relay", B.hex(), account.STANDS[0], 0.01, None, 3, 2, 0.5, ""),),
 )
 CONTROLS: tuple[control.Control, ...] = (
     control.Gossip(MESSAGES[0]),

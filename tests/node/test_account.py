@@ -28,6 +28,9 @@ TRIED = st.builds(
     stands=st.sampled_from(STANDS),
     rtt=st.none() | st.integers(0, 10**9).map(lambda us: us / 1e6),
     heard=st.none() | st.integers(0, 10**9).map(lambda ms: ms / 1e3),
+    sent=st.integers(0, 10**9),
+    answered=st.integers(0, 10**9),
+    asked=st.none() | st.integers(0, 10**9).map(lambda ms: ms / 1e3),
     error=TEXTS,
 )
 VIEWS = st.builds(
@@ -39,7 +42,7 @@ VIEWS = st.builds(
     ).map(tuple),
     tried=st.lists(TRIED, max_size=MAX_TRIED).map(tuple),
 )
-WAY = [0, "192.0.2.1:443", 0, 1000, None, ""]
+WAY: list[object] = [0, "192.0.2.1:443", 0, 1000, None, 3, 2, 1000, ""]
 
 
 @given(VIEWS)
@@ -48,7 +51,7 @@ def test_a_view_comes_back_as_it_was(view: View) -> None:
 
 
 def test_a_view_of_too_much_is_cut_to_its_bound() -> None:
-    way = Tried("direct", "x" * MAX_TEXT, "tried", None, None, "y" * 1000)
+    way = Tried("direct", "x" * MAX_TEXT, "tried", None, None, 0, 0, None, "y" * 1000)
     view = View("z" * 1000, (Candidate("a", ORIGINS[0]),) * 99, (way,) * 99)
     cut = decode_view(view.encode())
     assert len(view.encode()) <= MAX_VIEW
@@ -78,8 +81,11 @@ def test_a_view_of_too_much_is_cut_to_its_bound() -> None:
         ["why", [], [[*WAY[:3], -1, *WAY[4:]]]],
         ["why", [], [[*WAY[:3], 1 << 48, *WAY[4:]]]],
         ["why", [], [[*WAY[:3], "soon", *WAY[4:]]]],
-        ["why", [], [[*WAY[:4], True, ""]]],
-        ["why", [], [[*WAY[:5], "\n"]]],
+        ["why", [], [[*WAY[:4], True, *WAY[5:]]]],
+        ["why", [], [[*WAY[:5], None, *WAY[6:]]]],
+        ["why", [], [[*WAY[:6], -1, *WAY[7:]]]],
+        ["why", [], [[*WAY[:7], b"", ""]]],
+        ["why", [], [[*WAY[:8], "\n"]]],
     ],
 )
 def test_anything_else_is_refused(fields: object) -> None:

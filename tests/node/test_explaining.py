@@ -25,7 +25,10 @@ def test_a_direct_way_is_explained_with_what_was_tried() -> None:
     alpha, beta = mesh.pair()
     mesh.run(1.0)
     seen = view(alpha, beta)
-    assert seen.reason == "direct ways go first, and it is the only one that answers"
+    assert seen.reason == (
+        "direct ways go first, and it is the only one that answers; "
+        "taken 1 s ago: the first that worked"
+    )
     assert [c.endpoint for c in seen.candidates] == ["198.51.100.1:443"]
     (way,) = seen.tried
     assert (way.kind, way.target, way.stands) == ("direct", "198.51.100.2:443", "used")
