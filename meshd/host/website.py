@@ -28,17 +28,10 @@ LINE_MAX, HEAD_MAX, BODY_MAX = 8192, 32_768, 1 << 20
 """Bytes of a request's first line, of its head, and of a body, which is skipped."""
 PIECE = 65_536
 _REASONS = {
-    200: "OK",
-    301: "Moved Permanently",
-    400: "Bad Request",
-    403: "Forbidden",
-    404: "Not Found",
-    405: "Not Allowed",
-    413: "Request Entity Too Large",
-    414: "Request-URI Too Large",
-    502: "Bad Gateway",
-    505: "HTTP Version Not Supported",
-}
+    200: "OK", 301: "Moved Permanently", 400: "Bad Request", 403: "Forbidden", 404: "Not Found",
+    405: "Not Allowed", 413: "Request Entity Too Large", 414: "Request-URI Too Large",
+    501: "Not Implemented", 502: "Bad Gateway", 505: "HTTP Version Not Supported",
+}  # fmt: skip
 _TYPES = {
     ".html": "text/html", ".htm": "text/html", ".css": "text/css", ".js": "application/javascript",
     ".txt": "text/plain", ".xml": "text/xml", ".json": "application/json", ".svg": "image/svg+xml",
@@ -49,7 +42,7 @@ _TYPES = {
 
 _METHOD = re.compile(rb"[A-Z_-]*")
 _REQUEST = re.compile(
-    rb"([A-Z_-]+) +((?:/|[A-Za-z]+://)[^\x00 \r\n]*)(?: +HTTP/(\d)\.(\d{1,3}))? *"
+    rb"([A-Z_-]+) +((?:/|[A-Za-z]+://)[^\x00 \r\n]*)(?: +HTTP/(\d{1,3})\.(\d{1,3}))? *"
 )
 _HEADER = re.compile(rb"([!-9;-~]+):[ \t]*([^\x00]*?)[ \t]*")
 _ORIGIN = re.compile(rb"[A-Za-z]+://[^/?]*")
@@ -252,7 +245,7 @@ def parse(head: bytes) -> Request:
     path = _path(target)
     if version[0] > 1:
         raise BadRequest(505)
-    if version[0] < 1 and (version != (0, 9) or method != b"GET"):
+    if version[0] < 1 and (matched[3] or method != b"GET"):
         raise BadRequest(400)
     fields = _fields(lines)
     host = fields.get(b"host", b"")
@@ -262,6 +255,9 @@ def parse(head: bytes) -> Request:
         raise BadRequest(400)
     if method == b"TRACE":
         raise BadRequest(405)
+    coding = fields.get(b"transfer-encoding", b"chunked").lower()
+    if coding != b"chunked":
+        raise BadRequest(501)
     length = fields.get(b"content-length", b"0")
     if not re.fullmatch(rb"\d{1,15}", length):
         raise BadRequest(400)

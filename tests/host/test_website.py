@@ -82,6 +82,12 @@ def test_the_pages_have_the_sizes_that_nginx_was_seen_to_send() -> None:
         (b"TRACE / HTTP/1.1\r\nHost: x\r\n\r\n", page(b"405 Not Allowed")),
         (b"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n", BAD),
         (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", BAD),
+        (b"GET / HTTP/0.9\r\n\r\n", BAD),
+        (b"GET / HTTP/11.1\r\nHost: x\r\n\r\n", page(b"505 HTTP Version Not Supported")),
+        (
+            b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: xx\r\n\r\n",
+            page(b"501 Not Implemented"),
+        ),
         (b"GET / HTTP/1.1\r\n\r\n", BAD),
         (b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", BAD),
         (b"GET / HTTP/1.1\r\nHost:\r\n\r\n", BAD),
