@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import itertools
+import re
+from pathlib import Path
 
 import pytest
 
@@ -41,3 +43,10 @@ def test_without_udp_a_stream_goes_to_whoever_can_accept_it(site: Site) -> None:
     assert expected(site, Site.OPEN) == expected(site, Site.IPV4) == "stream"
     for other in (*STREAMS_ONLY, Site.FULL_CONE, Site.IPV6):
         assert expected(site, other) == "relay"
+
+
+def test_the_guide_tells_every_site() -> None:
+    guide = Path(__file__).parents[2] / "docs/simulations.md"
+    table = guide.read_text().partition("| site |")[2].partition("\n\n")[0]
+    told = [word for row in table.splitlines() for word in re.findall(r"`([^`]+)`", row)]
+    assert sorted(told) == sorted(site.value for site in Site)
