@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from benchmarks import bottleneck, disturbance, page, pictures, relay
+from benchmarks import bottleneck, disturbance, page, pictures, relay, stream
 from benchmarks.contenders import CONTENDERS, Build, given, make
 from benchmarks.lossy import CONTENDERS as FAR
 from benchmarks.lossy import CONTROLS, LOSSES, WARM_S, Lines
@@ -21,7 +21,7 @@ from simulations.lab.namespaces import Lab
 LINES = ("lossy", "bursty", "reorder")
 NEAR_ONLY = ("null",)
 """It relies on whole trains of segments coming in: a WAN brings them one by one."""
-OTHERS = (*LINES, "bottleneck", "relay", *disturbance.MEASURES)
+OTHERS = (*LINES, "bottleneck", "relay", "stream", *disturbance.MEASURES)
 
 
 def near(lab: Lab, builds: Mapping[str, Build], options: argparse.Namespace) -> list[Row]:
@@ -89,6 +89,7 @@ def _measured(options: argparse.Namespace) -> dict[str, object]:
             lab, {name: builds[name] for name in distant}, options
         )
         rows += relay.rows(lab, options.seconds) if "relay" in options.measure else []
+        rows += stream.rows(lab, options.seconds) if "stream" in options.measure else []
         rows += trio(lab, options)
         samples = collect(rows, options.rounds)
     figures = {"rounds": samples, "medians": medians(samples)}

@@ -41,6 +41,8 @@ UNITS = {
     "news-messages": "received",
     "crash": "s",
     "relay-tcp1": "Gbit/s",
+    "stream-tcp1": "Gbit/s",
+    "stream-ping": "us",
     "relay-ping": "us",
     "bottleneck-inside": "Mbit/s",
     "bottleneck-beside": "Mbit/s",

@@ -40,6 +40,8 @@ def targets(samples: Samples) -> list[Target]:
     found = [*_ratios(samples), *_figures(samples)]
     if (hop := ratio(samples, "relay-tcp1", "relayed", "direct")) is not None:
         found.append(Target("relayed over direct", hop, least=0.6))
+    if (stream := ratio(samples, "stream-tcp1", "stream", "direct")) is not None:
+        found.append(Target("stream over direct", stream, least=0.4))
     return found
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from gossip import GossipProtocol
+from meshd.node.choice import is_failing
 from meshd.node.dialogue import Dialogue
 from meshd.node.errors import RemoteError
 from meshd.node.handshaking import Handshakes
@@ -32,9 +33,7 @@ TRY_AFTER = 1.0
 BOOTSTRAP_AFTER = 2.0
 """The same for the bootstrap endpoints."""
 SILENT = 0.5
-"""Seconds of silence after which a missed probe means that UDP is failing, while packets flow."""
-FAILING = 2
-"""Missed probes that mean it at any time."""
+"""Seconds of silence after which one missed probe means that UDP fails, while packets flow."""
 LEAVE_AFTER = 2.0
 """Seconds that a UDP path must have been proven before streams are left."""
 UNUSED = 30.0
@@ -244,4 +243,4 @@ def _streams(peer: Peer) -> list[Path]:
 def _is_failing(path: Path, peer: Peer, now: float) -> bool:
     """Whether a proven path seems to work no more."""
     silent = peer.active(now) and now - path.last_received > SILENT
-    return path.misses >= FAILING or (path.misses > 0 and silent)
+    return is_failing(path) or (path.misses > 0 and silent)

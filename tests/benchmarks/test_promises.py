@@ -46,6 +46,11 @@ def test_a_relayed_hop_is_judged_against_a_direct_one() -> None:
     assert [(target.value, target.least, target.met) for target in found] == [(0.5, 0.6, False)]
 
 
+def test_a_stream_is_judged_against_udp() -> None:
+    found = targets({"stream-tcp1": {"direct": [2.0], "stream": [1.0]}})
+    assert [(target.value, target.least, target.met) for target in found] == [(0.5, 0.4, True)]
+
+
 def test_parity_at_a_bottleneck_must_be_none_at_all() -> None:
     found = targets({"bottleneck-parity cubic": {"bare": [], "aegisray": [0.001]}})
     assert [target.met for target in found] == [False]
