@@ -15,6 +15,7 @@ from meshd.node.membership import (
     PUBLISH_BURST,
     PUBLISH_INTERVAL,
     TWIN,
+    Membership,
 )
 from meshd.node.outputs import PeerChanged, RoutesChanged, Warned
 from meshd.node.places import MAX_REFLEXIVE_TOLD, REFLEXIVE_FRESH
@@ -177,6 +178,36 @@ def test_granted_routes_are_offered_and_found() -> None:
     assert (peer, prefix) == (alpha.peer(beta), "10.0.0.0/8")
     assert alpha.node.route(IPv4Address("11.1.2.3")) == (None, None)
     assert alpha.node.routes() == [("10.0.0.0/8", alpha.peer(beta), True)]
+
+
+def test_routes_of_many_that_come_together_are_looked_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    mesh = Mesh()
+    alpha = mesh.alpha()
+    routers = [mesh.host(f"r{n}", grants=ROUTER, config=ROUTES) for n in range(6)]
+    mesh.connect(alpha, *routers)
+    mesh.run(2)
+    assert len(alpha.node.routes()) == len(routers)
+    looked = 0
+    rebuild = Membership.rebuild
+
+    def counted(membership: Membership) -> None:
+        nonlocal looked
+        looked += 1
+        rebuild(membership)
+
+    monkeypatch.setattr(Membership, "rebuild", counted)
+    now, body = mesh.world.now, encode_routes(["10.128.0.0/9"])
+    for router in routers:
+        held = alpha.node.gossip.record(router.identity.id, RecordKind.ROUTES)
+        assert held is not None
+        newer = record(router.identity, RecordKind.ROUTES, body, held.sequence + (1 << 30))
+        assert alpha.node.gossip.accept(newer, now)
+    alpha.node.handle_timer(now)
+    alpha.settle()
+    assert looked == 1
+    assert prefixes(alpha) == ("10.128.0.0/9",)
 
 
 def test_routes_go_with_who_leaves_and_come_back_with_it() -> None:
