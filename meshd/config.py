@@ -51,6 +51,8 @@ class Network:
     """Public addresses to advertise, beside those found out; `listen_port` where no port stands."""
     port_mapping: bool = True
     """Whether gateways are asked to forward our port to us."""
+    lan_discovery: bool = True
+    """Whether members on the LAN are looked for, and told of us, by multicast."""
     proxy: str | None = field(default=None, repr=False)
     """The HTTP proxy that streams are dialled by: a URL, perhaps with a password."""
 
@@ -303,6 +305,7 @@ _PARSERS: dict[str, Callable[[object], object]] = {
     "network.endpoints": values.endpoints,
     "network.proxy": values.proxy,
     "network.port_mapping": values.boolean,
+    "network.lan_discovery": values.boolean,
     "security.use_tls": values.boolean,
     "security.stealth_mode": values.boolean,
     "security.fallback": values.site,

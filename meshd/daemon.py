@@ -246,7 +246,7 @@ class Daemon:
         tun = self._tun.missing
         if not self._config.offload.tun:
             tun = ["the TUN device's offloads are not used, as offload.tun = false says"]
-        own = [*self._notices, *self._streaming.notices]
+        own = [*self._notices, *self._streaming.notices, *self._surroundings.notices()]
         return [*own, *self._node.state.notices.values(), *tun, *self._udp.missing]
 
     def _fail(self, error: LocalError) -> None:

@@ -10,6 +10,7 @@ import time
 
 from meshd.config import Config
 from meshd.host.storage import Storage
+from meshd.lan import search
 from meshd.node import visiting
 from meshd.node.errors import HostError, LocalError, RemoteError
 from meshd.node.identity import Identity
@@ -22,6 +23,8 @@ from meshd.streams import StreamHost
 
 DEADLINE = 10.0
 """Seconds to wait for the inviter."""
+SEARCH_AFTER = 1.0
+"""Seconds without an answer after which the LAN is searched for it, too."""
 
 
 def join(token: Token, storage: Storage, name: str | None, config: Config) -> Identity:
@@ -59,8 +62,15 @@ async def _exchange(joiner: Joiner, token: Token, config: Config) -> None:
             _take(joiner, bytes(data[at : at + segment]), source)
         stirred.set()
 
+    def on_nearby(endpoints: list[Endpoint]) -> None:
+        if not joiner.answered:
+            joiner.consider(endpoints)
+            stirred.set()
+
     gate = visiting.Joiner(locate(token.invitation_id), lambda now: time.time(), os.urandom)
     streams = StreamHost(gate, manner(config), on_batch=on_batch, on_closed=lambda *_: None)
+    wanted = config.network.lan_discovery
+    searching = loop.create_task(search(SEARCH_AFTER, on_nearby)) if wanted else None
     for sock in sockets.values():
         loop.add_reader(sock.fileno(), on_readable, sock)
     try:
@@ -82,6 +92,9 @@ async def _exchange(joiner: Joiner, token: Token, config: Config) -> None:
         for sock in sockets.values():
             loop.remove_reader(sock.fileno())
             sock.close()
+        if searching is not None:
+            searching.cancel()
+            await asyncio.wait([searching])
         await streams.stop()
 
 

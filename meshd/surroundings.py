@@ -18,6 +18,7 @@ from meshd.config import Config
 from meshd.host.addresses import Attached, attached, reachable
 from meshd.host.watch import Watch
 from meshd.interface import Interface
+from meshd.lan import Lan
 from meshd.node.node import Node
 from meshd.node.wire import Endpoint
 
@@ -56,6 +57,9 @@ class Surroundings:
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._attached: list[Attached] | None = None
+        self._lan = Lan(node, port, settle) if config.network.lan_discovery else None
+        self._resolve = asyncio.Event()
+        """Set when names may be looked up now that could not be before."""
         self._look_at: float | None = None
         """When to look without having been told."""
         self._stands = _clocks()
@@ -66,6 +70,8 @@ class Surroundings:
         """Look now, and again whenever something changes."""
         self._open_watch()
         self.look()
+        if self._lan is not None:
+            self._lan.moved(self._attached or ())
         self.tick()
         self._start(self._resolve_bootstrap())
 
@@ -73,6 +79,8 @@ class Surroundings:
         """Look no more."""
         if self._timer is not None:
             self._timer.cancel()
+        if self._lan is not None:
+            self._lan.close()
         if self._watch is not None:
             self._loop.remove_reader(self._watch.sock.fileno())
             self._watch.close()
@@ -109,6 +117,8 @@ class Surroundings:
             self._moved(True)
         elif self._look_at is not None and now >= self._look_at:
             self._moved(False)
+        if self._lan is not None:
+            self._lan.tick()
 
     def look(self) -> bool:
         """Read our addresses, and tell the node; whether they, or their links, have changed."""
@@ -132,6 +142,9 @@ class Surroundings:
         if self.look() or routes:
             self._node.places.network_changed(self._loop.time())
             self._settle()
+            self._resolve.set()
+            if self._lan is not None:
+                self._lan.moved(self._attached or ())
             for tell in self.changed:
                 tell()
 
@@ -143,6 +156,10 @@ class Surroundings:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    def notices(self) -> list[str]:
+        """What a person should know of, a sentence each."""
+        return [self._lan.notice] if self._lan is not None and self._lan.notice else []
+
     def own_endpoints(self) -> tuple[Endpoint, ...]:
         """Where a joiner may reach us: named, mapped, seen by peers, local."""
         state = self._node.state
@@ -150,7 +167,8 @@ class Surroundings:
         return tuple(dict.fromkeys((*named, *state.reflexive, *state.local_endpoints)))
 
     async def _resolve_bootstrap(self) -> None:
-        """Look up where to begin, again and again while nobody is reached: names move."""
+        """Look up where to begin, again and again while nobody is reached, and when the network
+        has changed: names move."""
         loop, state = asyncio.get_running_loop(), self._node.state
         while self._config.bootstrap:
             found: list[Endpoint] = []
@@ -161,7 +179,9 @@ class Surroundings:
                     found += [(str(item[4][0]), int(item[4][1])) for item in results]
             if found:
                 self._node.places.set_bootstrap(list(dict.fromkeys(found))[:MAX_BOOTSTRAP])
-            await asyncio.sleep(RESOLVE_AGAIN)
+            self._resolve.clear()
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._resolve.wait(), RESOLVE_AGAIN)
 
 
 def _clocks() -> tuple[float, float]:

@@ -98,6 +98,7 @@ name = "staging"
 cidr = "100.65.0.0/16"
 endpoints = ["203.0.113.5", "203.0.113.6:7"]
 port_mapping = false
+lan_discovery = false
 proxy = "http://proxy.example.net:3128"
 [security]
 use_tls = false

@@ -6,7 +6,7 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from ipaddress import IPv4Network
 from pathlib import Path
 from random import Random
@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from meshd import enrol
-from meshd.config import Config
+from meshd.config import Config, Network
 from meshd.host.storage import Storage
 from meshd.host.udp import UdpSockets
 from meshd.node import outputs
@@ -26,6 +26,7 @@ from meshd.node.invitation import Token, invite
 from meshd.node.joining import Joiner
 from meshd.node.node import Node
 from meshd.node.outputs import Output
+from meshd.node.wire import Endpoint
 from meshd.pump import Pump
 from meshd.streaming import Streaming
 from tests.devices import FakeTun
@@ -123,6 +124,53 @@ async def test_the_first_endpoint_that_answers_will_do(inviter: Inviter, storage
         assert await join(token, storage) == "beta"
 
 
+async def nowhere(after: float, found: Callable[[list[Endpoint]], None]) -> None:
+    """A LAN on which nobody is."""
+
+
+async def test_an_inviter_that_has_moved_is_found_on_the_lan(
+    inviter: Inviter, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket(type=socket.SOCK_DGRAM) as deaf, socket.socket(type=socket.SOCK_DGRAM) as x:
+        for sock in (deaf, x):
+            sock.bind((LOOPBACK, 0))
+
+        async def search(after: float, found: Callable[[list[Endpoint]], None]) -> None:
+            assert after == enrol.SEARCH_AFTER
+            found([x.getsockname(), inviter.endpoint])
+
+        monkeypatch.setattr(enrol, "search", search)
+        assert await join(inviter.invite(deaf.getsockname()), storage) == "beta"
+        assert x.recv(2000)
+
+
+async def test_a_search_ends_with_the_answer(
+    inviter: Inviter, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = []
+
+    async def search(after: float, found: Callable[[list[Endpoint]], None]) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append(True)
+
+    monkeypatch.setattr(enrol, "search", search)
+    await join(inviter.invite(), storage)
+    assert ended == [True]
+
+
+async def test_who_does_not_want_the_lan_searched_has_it_not(
+    inviter: Inviter, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("searched")
+
+    monkeypatch.setattr(enrol, "search", refuse)
+    config = Config(network=Network(lan_discovery=False))
+    await asyncio.to_thread(enrol.join, inviter.invite(), storage, "beta", config)
+
+
 async def test_a_used_token_is_refused_and_nothing_is_saved(
     inviter: Inviter, storage: Storage, tmp_path: Path
 ) -> None:
@@ -175,6 +223,7 @@ def test_when_nobody_answers_the_person_learns_where_it_was_tried(
     storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(enrol, "DEADLINE", 0.05)
+    monkeypatch.setattr(enrol, "search", nowhere)
     with socket.socket(type=socket.SOCK_DGRAM) as deaf:
         deaf.bind((LOOPBACK, 0))
         endpoint = deaf.getsockname()

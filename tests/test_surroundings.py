@@ -14,7 +14,7 @@ from random import Random
 import pytest
 
 from gossip import GossipConfig
-from meshd.config import Config
+from meshd.config import Config, Network
 from meshd.host.addresses import Attached
 from meshd.host.tun import Tun
 from meshd.interface import Interface
@@ -26,7 +26,7 @@ from tests.node.virtual import Mesh
 
 LOOPBACK = "127.0.0.1"
 PORT = 4443
-CONFIG = Config(listen_port=PORT, listen_address=LOOPBACK)
+CONFIG = Config(listen_port=PORT, listen_address=LOOPBACK, network=Network(lan_discovery=False))
 
 
 class Around:
@@ -228,3 +228,54 @@ async def test_what_the_interface_lost_is_given_back_when_it_is_touched(
         await asyncio.wait_for(restored.wait(), 5.0)
         made.close()
         tun.close()
+
+
+async def test_the_lan_is_told_where_the_host_is_and_when_it_moves(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Told:
+        notice: str | None = None
+
+        def __init__(self, *_: object) -> None:
+            self.moves: list[list[str]] = []
+            self.ticks = 0
+            self.closed = False
+
+        def moved(self, found: list[Attached]) -> None:
+            self.moves.append([each.address for each in found])
+
+        def tick(self) -> None:
+            self.ticks += 1
+
+        def close(self) -> None:
+            self.closed = True
+
+    monkeypatch.setattr("meshd.surroundings.Lan", Told)
+    with around(monkeypatch, replace(CONFIG, network=Network())) as made:
+        lan = made.surroundings._lan
+        assert isinstance(lan, Told)
+        made.addresses = ["192.0.2.1"]
+        made.surroundings._moved(False)
+        assert lan.moves == [[LOOPBACK], ["192.0.2.1"]]
+        assert lan.ticks == 1
+        assert made.surroundings.notices() == []
+        lan.notice = "there is no multicast"
+        assert made.surroundings.notices() == ["there is no multicast"]
+    assert lan.closed
+
+
+async def test_names_are_looked_up_again_at_once_when_the_network_has_changed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: asyncio.Queue[str] = asyncio.Queue()
+
+    async def unreachable(host: str, *_: object, **__: object) -> list[object]:
+        asked.put_nowait(host)
+        raise OSError("no network")
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", unreachable)
+    config = replace(CONFIG, bootstrap=(("seed.example", 7),))
+    with around(monkeypatch, config) as made:
+        assert await asyncio.wait_for(asked.get(), 5.0) == "seed.example"
+        made.surroundings._moved(True)
+        assert await asyncio.wait_for(asked.get(), 5.0) == "seed.example"

@@ -11,7 +11,7 @@ Always ChaCha20-Poly1305: a joiner does not know the mesh's cipher yet.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -47,6 +47,8 @@ RETRY = 1.0
 """Seconds between two initiations, or two requests."""
 MAX_ASKED = 3
 """Requests in one session."""
+MAX_NEARBY = 8
+"""Endpoints that are tried beside those of the token."""
 
 
 class Joiner:
@@ -70,6 +72,7 @@ class Joiner:
         self._session: Session | None = None
         self._asked = 0
         self._initiations = 0
+        self._nearby: list[Endpoint] = []
         self._endpoint: Endpoint | None = None
         self._cookie: bytes | None = None
         self._outputs: list[SendDatagram] = []
@@ -96,6 +99,16 @@ class Joiner:
             self._session = None
             self._initiate()
 
+    def consider(self, endpoints: Iterable[Endpoint]) -> None:
+        """Somebody who may be the inviter is there: try it as well. None but the inviter has the
+        key that the token names, so that nobody else can answer."""
+        for endpoint in endpoints:
+            known = endpoint in self._nearby or endpoint in self._token.endpoints
+            if not known and len(self._nearby) < MAX_NEARBY:
+                self._nearby.append(endpoint)
+                if self._session is None:
+                    self._send_initiation([endpoint])
+
     def drain(self) -> list[SendDatagram]:
         """Datagrams to send, each once."""
         outputs, self._outputs = self._outputs, []
@@ -118,15 +131,15 @@ class Joiner:
         )
         self._send_initiation()
 
-    def _send_initiation(self) -> None:
+    def _send_initiation(self, only: Sequence[Endpoint] = ()) -> None:
         if self._initiator is None:
             return
         payload = EnrolPayload(self._counter, 0, self._token.invitation_id)
         message = self._initiator.message(payload, self._cookie)
-        endpoints = list(self._token.endpoints)
-        if self._initiations > 1:
+        endpoints = list(only or (*self._token.endpoints, *self._nearby))
+        if self._initiations > 1 and not only:
             # UDP has brought nothing within a second: perhaps it never will.
-            endpoints += [(STREAM + host, port) for host, port in endpoints]
+            endpoints += [(STREAM + host, port) for host, port in self._token.endpoints]
         for endpoint in endpoints:
             self._outputs.append(SendDatagram(message, endpoint))
 

@@ -12,7 +12,7 @@ from gossip.records import decode as decode_record
 from meshd.node.errors import RemoteError
 from meshd.node.grants import Grants
 from meshd.node.invitation import Token
-from meshd.node.joining import MAX_ASKED, RETRY, Joiner
+from meshd.node.joining import MAX_ASKED, MAX_NEARBY, RETRY, Joiner
 from meshd.node.wire import COOKIE, DATA, INITIATION, RESPONSE, STREAM
 from tests.node.meshes import NOW, bytes_of, make_key
 from tests.node.test_handshaking import flood
@@ -252,3 +252,30 @@ def test_from_the_second_try_on_streams_are_tried_beside_udp() -> None:
     second = [output.endpoint for output in joiner.drain()]
     assert first == list(token.endpoints)
     assert second == first + [(STREAM + host, port) for host, port in first]
+
+
+def test_an_inviter_that_has_moved_is_tried_where_nodes_are_near() -> None:
+    mesh = Mesh()
+    alpha, token = invited(mesh)
+    moved = replace(token, endpoints=(("203.0.113.99", 443),))
+    candidate = mesh.candidate(moved, 50)
+    mesh.run(0.5)
+    candidate.joiner.consider([("192.168.7.9", 443), *alpha.endpoints])
+    candidate._drain()
+    finish(mesh, candidate, within=0.3)
+    assert candidate.joiner.reply is not None
+
+
+def test_few_nodes_nearby_are_tried_each_once_a_second() -> None:
+    token = Token(bytes(16), b"\x09" + bytes(31), bytes(16), 1 << 31, (("192.0.2.1", 443),))
+    joiner = Joiner(token, make_key(50), "x", bytes_of(1), NOW)
+    joiner.handle_timer(0.0)
+    joiner.drain()
+    near = [(f"192.168.7.{number}", 443) for number in range(1, 99)]
+    for _ in range(5):
+        joiner.consider([*token.endpoints, *near])
+    tried = [output.endpoint for output in joiner.drain()]
+    assert tried == near[:MAX_NEARBY]
+    joiner.handle_timer(RETRY)
+    udp = [e for e in (o.endpoint for o in joiner.drain()) if not e[0].startswith(STREAM)]
+    assert udp == [*token.endpoints, *near[:MAX_NEARBY]]
