@@ -174,6 +174,7 @@ class Pump:
             if packets is not None:
                 return packets
             data = scatter.linear(size)
+            receiver.join()
         return node.receive(data, segment, source, now)
 
     def _on_timer(self) -> None:
@@ -227,8 +228,11 @@ class Pump:
 
     def _forward(self, batch: Batch) -> None:
         data, step = batch.data, batch.segment_size
-        parts = [data[at : at + step] for at in range(0, len(data), step)]
-        code = self._send(parts, step, len(parts), batch.endpoint, 1)
+        if not is_stream(batch.endpoint):
+            code = self._udp.send_joined(data, step, batch.endpoint)
+        else:
+            parts = [data[at : at + step] for at in range(0, len(data), step)]
+            code = self._send(parts, step, len(parts), batch.endpoint, 1)
         if code:
             self._send_failed(batch.endpoint, code, packets=True)
 

@@ -17,6 +17,9 @@ BULK = 16_384
 """Bytes from which a batch is worth taking apart while it is received."""
 TOGETHER = 64
 """Single datagrams in a batch."""
+JOINED = 256
+"""Large batches that are received in one piece after one that was taken apart in vain: what is to
+be relayed, or came through a relay."""
 
 
 class Received(NamedTuple):
@@ -38,7 +41,7 @@ class Receiver:
         scatter: headers and slices of the last batch, where its `data` are empty.
     """
 
-    __slots__ = ("_apart", "_drained", "_next", "_udp", "_view", "scatter")
+    __slots__ = ("_apart", "_drained", "_joined", "_next", "_udp", "_view", "scatter")
 
     def __init__(self, udp: UdpSockets, segment: int) -> None:
         self.scatter = ScatterBuffer(segment)
@@ -47,6 +50,8 @@ class Receiver:
         self._apart = False
         """Whether the last receive was a large batch, so that the next may be one."""
         self._drained = False
+        self._joined = 0
+        """Large batches that are not to be taken apart."""
         self._next: Received | None = None
         """What was read behind a batch and does not belong to it."""
 
@@ -77,6 +82,10 @@ class Receiver:
             return self._batch(view[:size], segment, source)
         return self._together(sock, size, source)
 
+    def join(self) -> None:
+        """The last batch was taken apart in vain: others may be like it."""
+        self._joined, self._apart = JOINED, False
+
     def _receive_apart(self, sock: socket.socket) -> Received | None:
         received = self._udp.receive_scattered(sock, self.scatter.buffers)
         if received is None:
@@ -93,9 +102,13 @@ class Receiver:
 
     def _batch(self, data: memoryview, segment: int, source: Endpoint) -> Received:
         size = len(data)
-        self._apart = size >= BULK
-        if self._apart:
-            self.scatter.aim(segment)
+        if size >= BULK:
+            self._joined -= self._joined > 0
+            self._apart = not self._joined
+            if self._apart:
+                self.scatter.aim(segment)
+        else:
+            self._apart = False
         return Received(data, size, segment, source)
 
     def _together(self, sock: socket.socket, size: int, source: Endpoint) -> Received:

@@ -127,6 +127,10 @@ class FakeUdp(UdpSockets):
             self.carry(b"".join(bytes(part) for part in parts), segment_size, endpoint)
         return self.error
 
+    def send_joined(self, data: memoryview, segment_size: int, endpoint: Endpoint) -> int:
+        parts = [data[at : at + segment_size] for at in range(0, len(data), segment_size)]
+        return self.send(parts, segment_size, len(parts), endpoint, 1)
+
     def close(self) -> None:
         self._other.close()
         super().close()

@@ -9,7 +9,7 @@ from random import Random
 import pytest
 
 from meshd.host.udp import Endpoint, UdpSockets
-from meshd.receiver import BULK, TOGETHER, Received, Receiver
+from meshd.receiver import BULK, JOINED, TOGETHER, Received, Receiver
 from tests.devices import FakeUdp
 
 ONE, TWO = ("192.0.2.1", 443), ("192.0.2.2", 443)
@@ -154,6 +154,27 @@ def test_small_datagrams_joined_behind_bulk_are_not_taken_for_one(
         few = receiver.receive(sockets.sockets[0])
         assert few is not None
         assert (few.size, few.segment, not few.data) == (count * segment, segment, apart)
+    finally:
+        other.close()
+        sockets.close()
+
+
+def test_bulk_that_was_taken_apart_in_vain_comes_in_one_piece_for_a_while() -> None:
+    sockets = UdpSockets.open(0, address="127.0.0.1")
+    receiver = Receiver(sockets, SEGMENT)
+    other = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    other.setsockopt(socket.IPPROTO_UDP, 103, SEGMENT)  # UDP_SEGMENT
+    try:
+        apart = []
+        for number in range(JOINED + 4):
+            other.sendto(bytes(20 * SEGMENT), ("127.0.0.1", sockets.port))
+            receiver.begin()
+            batch = receiver.receive(sockets.sockets[0])
+            assert batch is not None
+            apart.append(not batch.data)
+            if number == 1:
+                receiver.join()
+        assert apart == [False, True, *[False] * JOINED, True, True]
     finally:
         other.close()
         sockets.close()

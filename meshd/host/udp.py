@@ -164,6 +164,20 @@ class UdpSockets:
         step = min(self.gso_segments, GSO_BYTES_MAX // segment_size) or 1
         return self._send_by(step, parts, segment_size, count, endpoint, parts_per_segment)
 
+    def send_joined(self, data: memoryview, segment_size: int, endpoint: Endpoint) -> int:
+        """As `send`, of datagrams that lie one behind the other."""
+        count = -(-len(data) // segment_size)
+        sock = self._ipv6 if ":" in endpoint[0] else self._ipv4
+        if sock is not None and 1 < count <= self.gso_segments and len(data) <= GSO_BYTES_MAX:
+            option = self._options.get(segment_size) or self._segment_option(segment_size)
+            try:
+                sock.sendmsg((data,), option, 0, endpoint)
+                return 0
+            except OSError:  # one by one they may pass, or the reason is told
+                pass
+        parts = [data[at : at + segment_size] for at in range(0, len(data), segment_size)]
+        return self.send(parts, segment_size, count, endpoint, 1)
+
     def close(self) -> None:
         """Close both sockets."""
         for sock in self.sockets:

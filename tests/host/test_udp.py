@@ -93,6 +93,9 @@ def test_a_batch_arrives_as_it_was_sent(
     with closing(UdpSockets.open(0, want_gso=want_gso, want_gro=want_gro)) as sockets:
         assert sockets.send(parts, size, count, (host, sockets.port)) == 0
         assert receive_all(sockets, count) == joined(parts)
+        data = memoryview(b"".join(parts))
+        assert sockets.send_joined(data, size, (host, sockets.port)) == 0
+        assert receive_all(sockets, count) == joined(parts)
 
 
 def test_a_batch_is_one_send_and_one_receive(sockets: UdpSockets) -> None:
@@ -208,10 +211,14 @@ def test_refused_batches_go_one_by_one(code: int) -> None:
         for _ in range(2):
             assert sockets.send(parts, 500, 10, ("127.0.0.1", sockets.port)) == 0
             assert receive_all(sockets, 10) == joined(parts)
+        sent = refusing.sends
+        data = memoryview(b"".join(parts))
+        assert sockets.send_joined(data, 500, ("127.0.0.1", sockets.port)) == 0
+        assert receive_all(sockets, 10) == joined(parts)
     # only EIO says that no batch will ever pass
     assert sockets.gso_segments == (0 if code == errno.EIO else 128)
     assert len(sockets.missing) == told + (code == errno.EIO)
-    assert refusing.sends == (21 if code == errno.EIO else 22)
+    assert sent == (21 if code == errno.EIO else 22)
 
 
 @needs_root
