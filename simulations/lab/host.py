@@ -48,7 +48,7 @@ class Host:
 
     lab: Lab
     namespace: Namespace
-    settings: Mapping[str, str | int | bool] = field(default_factory=dict)
+    settings: Mapping[str, str | int | bool | list[str]] = field(default_factory=dict)
     daemon: subprocess.Popen[bytes] | None = None
 
     def __post_init__(self) -> None:
@@ -76,7 +76,7 @@ class Host:
         """The daemon's certificate directory."""
         return self.directory / "certs"
 
-    def configure(self, settings: Mapping[str, str | int | bool]) -> None:
+    def configure(self, settings: Mapping[str, str | int | bool | list[str]]) -> None:
         """Write node.toml afresh; it counts from the next start on."""
         own = {"logging.auth_file": str(self.directory / "auth.log")}
         lines = [f"{key} = {json.dumps(value)}\n" for key, value in {**own, **settings}.items()]

@@ -11,7 +11,7 @@ from simulations.lab.mesh import admit, found, wait_connected
 from simulations.lab.namespaces import Lab
 from simulations.lab.topology import Internet
 
-Settings = Mapping[str, str | int | bool]
+Settings = Mapping[str, str | int | bool | list[str]]
 
 
 @dataclass(frozen=True)

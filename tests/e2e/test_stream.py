@@ -15,7 +15,7 @@ import pytest
 from simulations.lab import transfer
 from simulations.lab.beat import Beat
 from simulations.lab.host import Host
-from simulations.lab.mesh import View, found, token, views, wait_connected
+from simulations.lab.mesh import View, admit, found, token, views, wait_connected
 from simulations.lab.namespaces import Lab, Namespace
 from simulations.lab.nat import cut, mend
 from simulations.lab.ping import Pinger
@@ -28,6 +28,8 @@ pytestmark = pytest.mark.e2e
 NO_UDP = "meta l4proto udp drop"
 STEALTH: Settings = {"security.stealth_mode": True}
 PROXY_PORT = 3128
+OTHER = "198.51.100.6"
+NO_UDP_OF_RIGHT = "ip saddr 198.51.100.14 meta l4proto udp drop"
 
 
 def view(host: Host, other: Host) -> View | None:
@@ -160,6 +162,43 @@ def test_a_stranger_gets_the_website_and_members_go_on_meanwhile(lab: Lab) -> No
     assert left.metric("aegisray_stream_connections") == 1
 
 
+class Balancer:
+    """An address that leads to one of several nodes: TCP, as it comes."""
+
+    def __init__(self, place: Namespace, behind: str) -> None:
+        with place.entered():
+            self._listening = socket.create_server(("0.0.0.0", 443))
+        self._place, self._behind = place, behind
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def close(self) -> None:
+        self._listening.close()
+
+    def _serve(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = self._listening.accept()
+                threading.Thread(target=self._carry, args=(near,), daemon=True).start()
+
+    def _carry(self, near: socket.socket) -> None:
+        with self._place.entered():
+            far = socket.create_connection((self._behind, 443), 5.0)
+        carry(near, far)
+
+
+def carry(near: socket.socket, far: socket.socket) -> None:
+    """Pass on what comes from either, until one ends."""
+    ends = {near: far, far: near}
+    with near, far, contextlib.suppress(OSError):
+        while True:
+            ready, _, _ = select.select(list(ends), [], [], 60.0)
+            for end in ready:
+                data = end.recv(65_536)
+                if not data:
+                    return
+                ends[end].sendall(data)
+
+
 class Proxy:
     """An HTTP proxy that knows CONNECT, with a password."""
 
@@ -188,15 +227,7 @@ class Proxy:
         with self._place.entered():
             far = socket.create_connection((host, int(port)), 5.0)
         near.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
-        ends = {near: far, far: near}
-        with near, far, contextlib.suppress(OSError):
-            while True:
-                ready, _, _ = select.select(list(ends), [], [], 60.0)
-                for end in ready:
-                    data = end.recv(65_536)
-                    if not data:
-                        return
-                    ends[end].sendall(data)
+        carry(near, far)
 
 
 @pytest.fixture
@@ -229,3 +260,23 @@ def test_two_meet_by_an_http_proxy(proxied: tuple[Host, Host, Proxy]) -> None:
     assert proxy.asked[0].startswith(b"CONNECT 198.51.100.2:443 HTTP/1.1\r\n")
     assert b"Proxy-Authorization: Basic bWU6c2VjcmV0\r\n" in proxy.asked[0]
     assert "secret" not in right.log_text()
+
+
+def test_by_a_balancer_whoever_answers_is_met(lab: Lab) -> None:
+    """All that right knew was left; behind the only address that it reaches is another."""
+    internet = Internet(lab)
+    left, other = (Host(lab, internet.host(name)) for name in ("left", "other"))
+    front = internet.host("front")
+    right = Host(lab, internet.host("right"), {"bootstrap": ["198.51.100.10:443"]})
+    found(left)
+    right.must("join", "-", text=token(left, right.name))  # before there was another
+    admit(left, [other])
+    wait_connected([left, other])
+    walls = [f"ip saddr 198.51.100.14 ip daddr {end} drop" for end in ("198.51.100.2", OTHER)]
+    cut(internet.router, "\n    ".join([NO_UDP_OF_RIGHT, *walls]))
+    balancer = Balancer(front, OTHER)
+    right.start()
+    right.wait_up()
+    until_kind(right, other, "stream", 15.0)
+    until_kind(right, left, "relay", 15.0)  # through the other one
+    balancer.close()

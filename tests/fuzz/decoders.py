@@ -19,6 +19,7 @@ from gossip import (
     GossipError,
     GossipProtocol,
     NodeId,
+    RecordKind,
     codec,
     coordinates,
     queries,
@@ -37,8 +38,10 @@ from meshd.node import records as mesh_records
 from meshd.node.certificates import TrustError, parse_certificate, read_csr
 from meshd.node.cookies import CookieJar
 from meshd.node.errors import LocalError, RemoteError
+from meshd.node.gate import Refuse
 from meshd.node.grants import Grants
 from meshd.node.handshake import Purpose
+from meshd.node.introducing import read_introduction
 from meshd.node.invitation import PREFIX, Invitation, Token, decode_invitation, decode_token
 from meshd.node.issuing import EnrolmentRequest, decode_reply, decode_request
 from meshd.node.keyring import read_key, write_key
@@ -49,6 +52,7 @@ from meshd.node.noise import CHACHA20POLY1305
 from meshd.node.payloads import EnrolPayload, MemberPayload
 from meshd.node.portmap import Portmap
 from meshd.node.revocation import make_list, parse_list
+from meshd.node.visiting import Visitors
 from tests.gossip.cluster import FakeAuthority, id_of, key_of, record_of
 from tests.node import gateways, handshakes
 from tests.node.meshes import NOW, admit, issuer_of, make_key, make_mesh, make_reply
@@ -317,6 +321,31 @@ def stream_row(data: bytes) -> None:
     assert all(framing.DATAGRAM_MIN <= size <= run <= framing.RUN_MAX for run, size in found)
 
 
+INTRODUCTION = b"\6" + b"".join(
+    len(data).to_bytes(2, "big") + data
+    for data in (
+        record_of(1, kind=kind).encode() for kind in (RecordKind.CERTIFICATE, RecordKind.MEMBER)
+    )
+)
+
+
+def first_flight() -> Decoder:
+    """A gate, shown good first flights that were spoilt: it lets nobody in by them."""
+    rng = Random(5)
+    gate = Visitors(bytes(32), lambda: [bytes(16)], lambda now: NOW, rng.randbytes)
+    endpoint = ("tls:192.0.2.1", 443)
+    samples = [gate.greet(endpoint, bytes(32), 0.0) or b"" for _ in range(4)]
+
+    def admit(data: bytes) -> None:
+        tokens = {sample.partition(b"sid=")[2][:64] for sample in samples}
+        verdict = gate.admit(data or b"\0", endpoint, bytes(32), 0.0)
+        if isinstance(verdict, Refuse):
+            raise RemoteError("refused")
+        assert any(token in data for token in tokens)
+
+    return Decoder(admit, (RemoteError,), tuple(samples), largest=4096)
+
+
 PROXY_HEADERS = tuple(
     proxies.HEADER.pack(proxies.SIGNATURE, command, family, size) + bytes(size)
     for command, family, size in ((0x21, 0x11, 12), (0x21, 0x21, 40), (0x20, 0, 0), (0x21, 0, 9))
@@ -414,6 +443,8 @@ DECODERS: dict[str, Callable[[], Decoder]] = {
     "upnp-answer": plain(
         lambda data: read_location(data, gateways.GATEWAY), RemoteError, UPNP_ANSWER, largest=2048
     ),
+    "first-flight": first_flight,
+    "introduction": plain(read_introduction, RemoteError, INTRODUCTION),
     "stream-row": plain(stream_row, framing.FramingError, STREAM_ROW, largest=8192),
     "proxy-header": plain(proxies.parse_header, RemoteError, *PROXY_HEADERS),
     "proxy-answer": plain(proxies.parse_answer, RemoteError, b"HTTP/1.1 200 OK\r\nVia: x\r\n\r\n"),
