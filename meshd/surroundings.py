@@ -161,10 +161,9 @@ class Surroundings:
         return [self._lan.notice] if self._lan is not None and self._lan.notice else []
 
     def own_endpoints(self) -> tuple[Endpoint, ...]:
-        """Where a joiner may reach us: named, mapped, seen by peers, local."""
-        state = self._node.state
-        named = (*state.config.endpoints, *state.mapped_endpoints)
-        return tuple(dict.fromkeys((*named, *state.reflexive, *state.local_endpoints)))
+        """Where a joiner may reach us, as we tell the members: what peers saw long ago, when this
+        host was elsewhere, would take the room of what is so now."""
+        return self._node.places.own(self._loop.time())
 
     async def _resolve_bootstrap(self) -> None:
         """Look up where to begin, again and again while nobody is reached, and when the network

@@ -121,6 +121,18 @@ async def test_a_joiner_hears_of_named_and_mapped_endpoints_first(
         assert made.surroundings.own_endpoints() == (mapped, (LOOPBACK, PORT))
 
 
+async def test_a_joiner_does_not_hear_of_where_the_host_was(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with around(monkeypatch) as made:
+        now = asyncio.get_running_loop().time()
+        seen = made.node.state.reflexive
+        node = made.node.state.identity.id
+        seen.update({("203.0.113.1", port): {node: now - 100} for port in range(1, 9)})
+        seen["203.0.113.7", 99] = {node: now}
+        assert made.surroundings.own_endpoints() == (("203.0.113.7", 99), (LOOPBACK, PORT))
+
+
 async def test_addresses_that_cannot_be_read_once_are_read_again_later(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -100,6 +100,17 @@ def test_one_hears_of_the_other_by_its_words_and_address(hosts: tuple[Host, Host
 
 
 @needs_root
+def test_a_lan_without_ipv4_will_do(lan: tuple[str, str], hosts: tuple[Host, Host]) -> None:
+    for ns, address, old in ((lan[0], "fd77::1", HERE), (lan[1], "fd77::2", THERE)):
+        run("ip", "-n", ns, "address", "add", f"{address}/64", "dev", "l0", "nodad")
+        run("ip", "-n", ns, "address", "del", f"{old}/24", "dev", "l0")
+    here, there = hosts
+    here.do(here.mdns.open(["fd77::1"]))
+    there.do(there.mdns.open(["fd77::2"], ["fd77::2"], PORT, WORDS))
+    assert here.heard.get(timeout=10.0)[1:] == (WORDS, [("fd77::2", PORT)])
+
+
+@needs_root
 def test_who_comes_later_is_told_too_and_a_goodbye_is_heard(hosts: tuple[Host, Host]) -> None:
     here, there = hosts
     there.do(there.mdns.open([THERE], [THERE], PORT, WORDS))
