@@ -51,8 +51,9 @@ class Channels:
             case control.RelayRefused(target):
                 self._refused(peer, target)
 
-    def ask(self, peer: Peer, now: float) -> None:
-        """Ask a few nodes to relay to `peer`: those on the shortest way (see `shortlist`)."""
+    def ask(self, peer: Peer, now: float) -> bool:
+        """Ask a few nodes to relay to `peer`: those on the shortest way (see `shortlist`). False:
+        there is nobody."""
         peer.relay_asked_at = now
         willing = []
         for other in self._state.peers.values():
@@ -63,8 +64,10 @@ class Channels:
                 first = self._gossip.distance(other.id) if path.srtt is None else path.srtt
                 second = self._gossip.distance(other.id, peer.id)
                 willing.append(Willing(other.id, "relay" in certificate.roles, first, second))
-        for node in shortlist(willing, peer.last_relay, self._state.rng):
+        asked = shortlist(willing, peer.last_relay, self._state.rng)
+        for node in asked:
             self._dialogue.send(self._state.peers[node], control.RelayOpen(peer.id), now)
+        return bool(asked)
 
     def _open(self, peer: Peer, target: NodeId, now: float) -> None:
         number = self._relay.open(peer.id, target, now, self._state.random_bytes)

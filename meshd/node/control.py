@@ -17,6 +17,7 @@ Each is one CBOR array in a frame's `CONTROL` entry, its type first (canonical C
     REVOCATION_LIST [13, authority, number, size, offset, piece]  a piece of it; size 0: none here
     RENEW        [14, CSR, move]              another certificate; move 1: with another IPv4 address
     RENEWED      [15, chain or null, why]     the new chain, or the reason for none
+    PUNCH        [16, answer, wait, step, [endpoint, ...], turn]  let us open our NATs together
     WHY          [17, token]                  how do you see the ways between us?
     WHY_ANSWER   [18, token, view]            like this; see `explaining`
 """
@@ -34,6 +35,12 @@ from meshd.node.wire import CONTROL, Endpoint, entry, pack_endpoint, unpack_endp
 MAX_CONTROL = 32_768
 """Bytes of the largest control message: an enrolment's reply."""
 
+MAX_PUNCHED = 4
+"""Endpoints in a PUNCH."""
+MAX_PUNCH_WAIT = 10_000_000
+"""Microseconds in one."""
+MAX_STEP = 8
+"""Ports from one of a NAT's to its next."""
 MAX_FIELDS = 64
 """CBOR values in one: a chain has the most."""
 
@@ -166,6 +173,23 @@ class WhyAnswer:
     view: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Punch:
+    """Where the sender is to be found by the next probes that it sends: both begin at one moment.
+
+    `wait`: seconds until the receiver is to begin, in an answer; otherwise the sender's round trip,
+    0 where it is not known. `step`: where it is not 0, the first endpoint is a forecast, and each
+    probe of the sender's is seen at a port so much higher.
+    """
+
+    answer: bool
+    wait: float
+    step: int
+    endpoints: tuple[Endpoint, ...]
+    turn: int = 0
+    """Counts the questions, modulo 256: what is aimed at alternates. An answer repeats it."""
+
+
 Control = (
     Gossip
     | Probe
@@ -183,6 +207,7 @@ Control = (
     | Renewed
     | Why
     | WhyAnswer
+    | Punch
 )
 
 
@@ -221,6 +246,9 @@ def _fields(message: Control) -> list[object]:
             return [14, csr, int(move) | int(rename) << 1]
         case Renewed(chain, reason):
             return [15, list(chain) or None, reason]
+        case Punch(answer, wait, step, endpoints, turn):
+            packed = [pack_endpoint(endpoint) for endpoint in endpoints]
+            return [16, int(answer), round(wait * 1e6), step, packed, turn]
         case Why(token):
             return [17, token]
         case WhyAnswer(token, view):
@@ -270,7 +298,21 @@ def _message(fields: list[object]) -> Control:
         case [18, int(token), bytes(view)] if 0 <= token < 1 << 64:
             return WhyAnswer(token, view)
         case _:
-            return _certificates(fields)
+            return _punch(fields) or _certificates(fields)
+
+
+def _punch(fields: list[object]) -> Punch | None:
+    match fields:
+        case [16, (0 | 1) as answer, int(wait), int(step), [*packed], int(turn)] if (
+            0 <= wait <= MAX_PUNCH_WAIT
+            and abs(step) <= MAX_STEP
+            and len(packed) <= MAX_PUNCHED
+            and 0 <= turn < 256
+        ):
+            endpoints = tuple(_endpoint(_bytes(each)) for each in packed)
+            return Punch(bool(answer), wait / 1e6, step, endpoints, turn)
+        case _:
+            return None
 
 
 def _certificates(fields: list[object]) -> Control:

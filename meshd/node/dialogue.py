@@ -16,6 +16,7 @@ from meshd.node.enroller import Enroller
 from meshd.node.errors import RemoteError
 from meshd.node.handshaking import Handshakes
 from meshd.node.inbound import Arrival
+from meshd.node.mapping import is_public
 from meshd.node.outbound import Outbound
 from meshd.node.outputs import PeerChanged, SendFrame
 from meshd.node.path import Path, PathKind
@@ -25,6 +26,7 @@ from meshd.node.pinging import Pings
 from meshd.node.session import Session
 from meshd.node.state import NodeState
 from meshd.node.unproven import MAX_REQUESTS, Unproven
+from meshd.node.ways import direct_candidates
 from meshd.node.wire import BASE_SEGMENT, TAG_SIZE, Endpoint, is_stream
 
 HEARD_INTERVAL = 0.5
@@ -102,8 +104,22 @@ class Dialogue:
         frame = session.seal(entry, out, chunk, path.prefix, path.endpoint)
         peer.tx_bytes += frame.size
         peer.paths.sent(due, now)
+        if path.relay is None:
+            self._state.mappings.sent(path.endpoint, now)
         measuring.probed(peer, due, session, now)
         self._state.outputs.append(SendFrame(frame))
+
+    def shoot(self, peer: Peer, endpoint: Endpoint, now: float) -> None:
+        """Send a probe to an endpoint that is no path: whoever answers makes it one."""
+        session = peer.current
+        entry = encode_control(control.Probe(self._state.rng.getrandbits(63) | 1 << 63))
+        if session is None or session.expired(now):
+            return
+        if not self._state.allowance.take(endpoint[0], len(entry) + 2 * TAG_SIZE, now):
+            return
+        self._state.mappings.sent(endpoint, now)
+        self._seal(peer, session, entry, Path(PathKind.DIRECT, endpoint))
+        peer.meter.stray(session, 1)
 
     def ready(self, peer: Peer, now: float) -> None:
         """A session and a path have come about: send what waited."""
@@ -183,7 +199,7 @@ class Dialogue:
     def _proven(self, peer: Peer, path: Path, now: float) -> None:
         """A handshake has proven `path`; the peer's other endpoints may be better ones."""
         path.prove(now)
-        peer.paths.consider(peer.candidates(), now)
+        peer.paths.consider(direct_candidates(self._state, peer), now)
         self.paths_changed(peer, now)
         self.ready(peer, now)
 
@@ -195,7 +211,7 @@ class Dialogue:
         peer.last_error = None
         if via is not None and not peer.paths.has(via):
             self._state.drops["relay-channel"] += 1
-            peer.paths.consider(peer.candidates(), now)
+            peer.paths.consider(direct_candidates(self._state, peer), now)
             return
         path = via or peer.paths.learn(source, now)
         if via is None:
@@ -276,15 +292,25 @@ class Dialogue:
             self.touched = True
         peer.paths.heard(nonce, now)
         probed = [path, *(other for other in peer.paths if other is not path)]
-        if not any(other.measured(nonce, now) is not None for other in probed):
+        way = next((other for other in probed if other.measured(nonce, now) is not None), None)
+        if way is None:
             return
+        if way.relay is None:
+            self._state.allowance.proven(way.endpoint[0])
         if observed is not None:
+            self._state.mappings.seen(way.endpoint, observed, now)
             self._observed(peer, observed, now)
         self.paths_changed(peer, now)
 
     def _observed(self, peer: Peer, observed: Endpoint, now: float) -> None:
         """A peer saw us at `observed`: a place where others may find us."""
         seen = self._state.reflexive
+        if is_public(observed):  # it sees us there now, and no more where it did
+            for endpoint, reporters in list(seen.items()):
+                if endpoint != observed and is_public(endpoint) and reporters.pop(peer.id, 0.0):
+                    self.touched = True
+                    if not reporters:
+                        del seen[endpoint]
         if observed in seen:
             seen[observed][peer.id] = now
             return

@@ -141,6 +141,10 @@ class Handshakes:
             return
         wanted = ways(state, peer) if streams is None else [(b"", way) for way in streams]
         for prefix, endpoint in wanted:
+            if not prefix and not is_stream(endpoint):
+                if not state.allowance.take(endpoint[0], len(message), now):
+                    continue
+                state.mappings.sent(endpoint, now)
             state.outputs.append(SendDatagram(prefix + message, endpoint))
 
     def _payload(self, counter: int) -> MemberPayload:
@@ -326,7 +330,7 @@ class Handshakes:
         self.make_current(peer, session)
         return Established(peer, session, source, via)
 
-    def receive_cookie(self, datagram: bytes, now: float) -> None:
+    def receive_cookie(self, datagram: bytes, source: Endpoint, now: float) -> None:
         """Send the initiation again, with the cookie. Raises RemoteError."""
         peer = self._attempts.get(int.from_bytes(datagram[4:8], "big"))
         if peer is None or peer.attempt is None:
@@ -335,6 +339,7 @@ class Handshakes:
         if len(self._peer_cookies) >= MAX_COOKIES:
             self._peer_cookies.clear()
         self._peer_cookies[peer.id] = (cookie, now + COOKIE_LIFETIME)
+        self._state.allowance.proven(source[0])
         self.send(peer, now)
 
     def make_current(self, peer: Peer, session: Session) -> None:

@@ -41,6 +41,7 @@ from meshd.node.outputs import (
 from meshd.node.peer import Key, Peer
 from meshd.node.places import Places
 from meshd.node.records import (
+    NATED,
     RELAYS,
     STREAMS,
     NodeRecord,
@@ -51,6 +52,7 @@ from meshd.node.records import (
 )
 from meshd.node.seeking import Seeking
 from meshd.node.state import NodeState, OverlayTable
+from meshd.node.ways import direct_candidates, is_nated
 
 CHOOSE_INTERVAL = 5.0
 """Seconds between two looks at who is the quickest to offer a prefix."""
@@ -96,6 +98,7 @@ class Membership:
         dialogue.telling = authority.hear
         dialogue.ways_changed = table.choose
         self._choose_at = now
+        self._told_flags = -1
         self._allowance, self._allowed_at = PUBLISH_BURST, now
         self._routes: dict[NodeId, tuple[str, ...]] = {}
         self._stale = False
@@ -154,12 +157,14 @@ class Membership:
         endpoints = self.places.own(now)
         since, self._allowed_at = now - self._allowed_at, now
         self._allowance = min(PUBLISH_BURST, self._allowance + since / PUBLISH_INTERVAL)
-        if endpoints == state.told_endpoints or self._allowance < 1 or self.leaving.began:
-            return
-        state.told_endpoints = endpoints
-        self._allowance -= 1
         config = state.config
         flags = RELAYS * config.relays | STREAMS * config.accepts_streams
+        flags |= NATED * is_nated(state, endpoints)
+        known = (endpoints, flags) == (state.told_endpoints, self._told_flags)
+        if known or self._allowance < 1 or self.leaving.began:
+            return
+        state.told_endpoints, self._told_flags = endpoints, flags
+        self._allowance -= 1
         record = NodeRecord(state.identity.static_public, endpoints, flags)
         self._gossip.publish(RecordKind.MEMBER, record.encode(), now)
 
@@ -324,7 +329,7 @@ class Membership:
             self._dialogue.closed(peer, now)
         peer.record = record
         if moved and peer.current is not None:
-            peer.paths.consider(record.endpoints, now)
+            peer.paths.consider(direct_candidates(self._state, peer), now)
         self._dialogue.touched = True
 
     def rebuild(self) -> None:

@@ -32,6 +32,7 @@ from meshd.node.outputs import ForwardBatch, Output
 from meshd.node.path import Path
 from meshd.node.peer import Peer
 from meshd.node.places import Places
+from meshd.node.punching import Punching
 from meshd.node.reassembly import ByteBudget
 from meshd.node.relay import Relay, runs
 from meshd.node.state import NodeConfig, NodeState, OverlayTable
@@ -105,8 +106,9 @@ class Node:
         membership.addresses_changed = self._inbound.own
         membership.revocations_changed = self.credentials.lists.record_changed
         self.outbound.unknown = membership.seeking.hold
+        self._punching = Punching(state, self._dialogue)
         parts = state, self._handshakes, self._dialogue, self._channels, self._relay
-        self._upkeep = Upkeep(*parts, membership.seeking, streams, now)
+        self._upkeep = Upkeep(*parts, membership.seeking, streams, self._punching, now)
         membership.start(records, now)
         self.credentials.lists.publish(now)
         membership.drain(now)
@@ -215,7 +217,7 @@ class Node:
                     self._dialogue.established(done.peer, done.session, source, via, now)
                     self._upkeep.touch(now)
                 case 3:
-                    self._handshakes.receive_cookie(datagram, now)
+                    self._handshakes.receive_cookie(datagram, source, now)
                 case 6:
                     self.streams.introduced(datagram, source, now)
                     self._settle(now)
@@ -256,6 +258,7 @@ class Node:
         if wakeup is not None and wakeup.at <= now:
             self._authority.unix_time = self._state.unix_time(now)
             self._gossip.handle_timer(now)
+        self._punching.run(now)
         self._upkeep.run(now)
         self._membership.run(now)
         self.credentials.run(now)
@@ -276,7 +279,8 @@ class Node:
 
     def next_wakeup(self) -> Wakeup | None:
         """When to call `handle_timer` next, and why."""
-        own = Wakeup(min(self._upkeep.next_at, self._membership.leaving.next_at), "upkeep")
+        ways_at = min(self._upkeep.next_at, self._punching.next_at)
+        own = Wakeup(min(ways_at, self._membership.leaving.next_at), "upkeep")
         theirs = self._dialogue.backlog.wakeup or self._gossip.next_wakeup()
         return own if theirs is None or own.at <= theirs.at else theirs
 

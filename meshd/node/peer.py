@@ -58,6 +58,20 @@ class Fallback:
     retry: float = STREAM_RETRY_FIRST
 
 
+@dataclass(slots=True)
+class Punch:
+    """What was done to open both ends' NATs: see `punching`. Times in seconds."""
+
+    hosts: tuple[str, ...] = ()
+    """The public addresses of both that it was done for."""
+    rounds: int = 0
+    since: float = float("-inf")
+    next_at: float = float("-inf")
+    """When to begin another round."""
+    asked_at: float = float("-inf")
+    answered_at: float = float("-inf")
+
+
 Key = int | tuple[int, int]
 """An overlay or inner address: IPv4 as one integer, IPv6 as two halves of 64 bits."""
 
@@ -103,6 +117,7 @@ class Peer:
         "packets_size",
         "paths",
         "previous",
+        "punch",
         "record",
         "relay_asked_at",
         "retry",
@@ -128,6 +143,7 @@ class Peer:
         """Where our neighbourhood says that it is."""
         self.paths = PathSet(rng)
         self.fallback = Fallback()
+        self.punch = Punch()
         self.double: Double | None = None
         """Where copies of its frames go, while the path in use is in doubt."""
         self.meter = Meter()

@@ -18,6 +18,8 @@ REFLEXIVE_FRESH = 90.0
 """Seconds for which we believe that peers see us at an endpoint."""
 MAX_REFLEXIVE_TOLD = 3
 """Endpoints seen by peers that we tell others."""
+LOCAL_FIRST = 4
+"""Of the host's own endpoints, so many come before those that a single peer tells of."""
 MAX_HINTS = 4
 """Endpoints of one member that its neighbourhood tells of."""
 MAX_MAPPED = 4
@@ -90,9 +92,9 @@ class Places:
         self.network_changed(now)
 
     def own(self, now: float) -> tuple[Endpoint, ...]:
-        """Our endpoints, best first: named by the person, mapped by gateways, those where peers
-        saw us (what several agree on first; what we told before stays before what is new), those
-        of the host."""
+        """Our endpoints, best first: named by the person, mapped by gateways, those where several
+        peers saw us (what we told before stays before what is new), those of the host, those where
+        a single peer saw us, which may lie: these come behind the host's first few."""
         state = self._state
         fresh = {
             endpoint: sum(now - at < REFLEXIVE_FRESH for at in reporters.values())
@@ -104,4 +106,7 @@ class Places:
         elsewhere = (*state.config.endpoints, *state.mapped_endpoints)
         known = (*elsewhere, *state.local_endpoints)
         seen = [endpoint for endpoint in agreed if endpoint not in known][:MAX_REFLEXIVE_TOLD]
-        return tuple(dict.fromkeys((*elsewhere, *seen, *state.local_endpoints)))
+        sure = [endpoint for endpoint in seen if fresh[endpoint] > 1]
+        local = state.local_endpoints
+        ordered = (*elsewhere, *sure, *local[:LOCAL_FIRST], *seen, *local)
+        return tuple(dict.fromkeys(ordered))

@@ -42,6 +42,8 @@ RELAYS = 1
 """Flag: this node relays for members of its mesh."""
 STREAMS = 2
 """Flag: this node takes streams, at the TCP ports of the same numbers as its endpoints'."""
+NATED = 16
+"""Flag: a NAT stands before this node's IPv4 address; ask it to open that (see `punching`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,11 @@ class NodeRecord:
     def relays(self) -> bool:
         """Whether the node is willing to relay."""
         return bool(self.flags & RELAYS)
+
+    @property
+    def is_nated(self) -> bool:
+        """Whether a NAT stands before the node that lets in nobody whom it did not call."""
+        return bool(self.flags & NATED)
 
     def encode(self) -> bytes:
         """At most MAX_BODY bytes: endpoints that do not fit are left out, the last first."""

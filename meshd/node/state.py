@@ -9,9 +9,11 @@ from ipaddress import ip_network
 from random import Random
 
 from gossip import GossipConfig, NodeId
+from meshd.node.allowance import Allowance, ProbeBudget
 from meshd.node.coalescing import Coalesced
 from meshd.node.holding import Lost
 from meshd.node.identity import Identity
+from meshd.node.mapping import Mappings
 from meshd.node.outputs import Output
 from meshd.node.path import PathKind
 from meshd.node.peer import Key, Peer
@@ -80,6 +82,11 @@ class NodeState:
     """Packets out of the last receive that are several as one."""
     counter: int = 0
     """The last handshake counter used."""
+    mappings: Mappings = field(default_factory=Mappings)
+    """What the NAT before us does with our port."""
+    probes: ProbeBudget = field(default_factory=ProbeBudget)
+    allowance: Allowance = field(default_factory=Allowance)
+    """What may be sent to addresses that are not proven."""
     notices: dict[str, str] = field(default_factory=dict)
     """Sentences for `meshd status`, by what they are about: the keys are literals."""
     certified: list[Peer] = field(default_factory=list)

@@ -16,10 +16,12 @@ from meshd.node.handshaking import Handshakes
 from meshd.node.path import PathKind
 from meshd.node.paths import IDLE_INTERVAL, IDLE_INTERVAL_MAX, DueProbe
 from meshd.node.peer import Peer
+from meshd.node.punching import Punching
 from meshd.node.relay import Relay
 from meshd.node.seeking import Seeking
 from meshd.node.state import NodeState
 from meshd.node.streams import Streams
+from meshd.node.ways import is_held
 
 MIN_INTERVAL = 0.05
 MAX_INTERVAL = 5.0
@@ -29,10 +31,10 @@ RELAY_AGAIN = 5.0
 FRESH_START = 30.0
 """Seconds from this node's start in which it calls on those it knows from disk, though gossip has
 not heard of them yet."""
-PROBE_RATE, PROBE_BURST = 20.0, 40.0
-"""Probes per second and at once, over all peers."""
 PROBE_SPARED = 10.0
-"""Of those at once, so many are for paths that work."""
+"""Of the probes that may leave at once, so many are for paths that work."""
+PROBE_BYTES = 100
+"""What a probe counts for an address that is not proven."""
 IDLE_RATE = 8.0
 """Probes per second of paths in use that no packets go by: with more peers each has fewer."""
 RELAY_IN_DOUBT = 1.0
@@ -55,6 +57,7 @@ class Upkeep:
         relay: Relay,
         seeking: Seeking,
         streams: Streams,
+        punching: Punching,
         now: float,
     ) -> None:
         self._state = state
@@ -64,11 +67,11 @@ class Upkeep:
         self._relay = relay
         self._seeking = seeking
         self._streams = streams
+        self._punching = punching
         self._neighbours: frozenset[NodeId] | None = None
         self._fresh_until = now + FRESH_START
         self._ran_at = -1e9
         self._connected = 0
-        self._tokens = PROBE_BURST
         self._pace = IDLE_INTERVAL
         self._measures = MEASURE_RATE
         self._measured: list[Peer] = []
@@ -87,7 +90,6 @@ class Upkeep:
         """Do what is due, for every peer or those that are measured."""
         if now < self.next_at:
             return
-        self._tokens = min(PROBE_BURST, self._tokens + (now - self._ran_at) * PROBE_RATE)
         self._measures = min(MEASURE_RATE, self._measures + (now - self._ran_at) * MEASURE_RATE)
         self._ran_at = now
         if now >= self._pass_at:
@@ -186,28 +188,37 @@ class Upkeep:
         attempt, path = peer.attempt, peer.path
         slow_at = now + MAX_INTERVAL
         if attempt is not None:
-            slow_at = attempt.started_at + RELAY_AFTER
+            held = any(is_held(self._state, peer, endpoint) for endpoint in peer.candidates())
+            slow_at = attempt.started_at + (0.0 if held else RELAY_AFTER)
             due = min(due, attempt.next_at, slow_at if slow_at > now else due)
         relayed = any(p.relay is not None and p.valid for p in peer.paths)
         needs_relay = (path is None or path.kind is not PathKind.DIRECT) and not relayed
         if needs_relay and (slow_at <= now or (path is None and peer.current is not None)):
-            if now - peer.relay_asked_at >= RELAY_AGAIN:
-                self._channels.ask(peer, now)
+            if now - peer.relay_asked_at >= RELAY_AGAIN and not self._channels.ask(peer, now):
+                peer.relay_asked_at = now - RELAY_AGAIN + RELAY_AFTER
             due = min(due, peer.relay_asked_at + RELAY_AGAIN)
-        due = min(due, self._streams.follow(peer, now))
+        due = min(due, self._streams.follow(peer, now), self._punching.follow(peer, now))
         if peer.current is None:
             return due
         peer.paths.pace = self._pace
         for probe in peer.paths.due(now, peer.active(now)):
-            # What works is asked first: candidates leave it some room.
-            if self._tokens < (1 if probe.path.valid else 1 + PROBE_SPARED):
+            if self._affords(probe, now):
+                self._dialogue.probe(peer, probe, now)
+            else:
                 peer.paths.put_off(probe, now)
-                continue
-            self._tokens -= 1
-            self._dialogue.probe(peer, probe, now)
         if peer.paths.changed:
             if peer.path is None:
                 peer.last_error = "no answer to three probes"
             self._dialogue.paths_changed(peer, now)
         upcoming = peer.paths.next_at()
         return due if upcoming is None else min(due, upcoming)
+
+    def _affords(self, probe: DueProbe, now: float) -> bool:
+        """Whether a probe may leave: what works is asked first, candidates leave it some room."""
+        path, state = probe.path, self._state
+        if path.valid:
+            return state.probes.take(now)
+        claimed = path.kind is PathKind.DIRECT
+        if claimed and not state.allowance.take(path.endpoint[0], PROBE_BYTES, now):
+            return False
+        return state.probes.take(now, PROBE_SPARED)

@@ -131,8 +131,14 @@ def test_what_peers_see_of_us_is_remembered_within_bounds() -> None:
         assert path is not None
         path.waiting[nonce] = (mesh.world.now, 0)
         say(beta, alpha, control.ProbeAck(nonce, ("192.0.2.1", 1 + number)))
+    assert list(alpha.node.state.reflexive) == [("192.0.2.1", 100)]
+    for number in range(100):
+        path = alpha.peer(beta).path
+        assert path is not None
+        path.waiting[5000 + number] = (mesh.world.now, 0)
+        say(beta, alpha, control.ProbeAck(5000 + number, ("192.168.2.1", 1 + number)))
     assert len(alpha.node.state.reflexive) == MAX_REFLEXIVE
-    assert ("192.0.2.1", 100) in alpha.node.state.reflexive
+    assert ("192.168.2.1", 100) in alpha.node.state.reflexive
     say(beta, alpha, control.ProbeAck(7, ("192.0.2.1", 5000)))
     assert ("192.0.2.1", 5000) not in alpha.node.state.reflexive
 

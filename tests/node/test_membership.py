@@ -307,7 +307,7 @@ def test_the_endpoint_that_others_see_is_published() -> None:
     alpha, beta = mesh.alpha(), mesh.host("beta", NatKind.PORT_RESTRICTED)
     mesh.connect(alpha, beta)
     mesh.run(1)
-    outside, inside = told(alpha, beta)
+    inside, outside = told(alpha, beta)
     assert inside == beta.endpoints[0]
     assert outside[0].startswith("203.0.113.")
     path = alpha.peer(beta).path
@@ -355,8 +355,8 @@ def test_what_nobody_sees_any_more_is_not_told_any_more() -> None:
     mesh.run(1)
     state, gone = beta.node.state, ("192.0.2.200", 7)
     state.reflexive[gone] = {alpha.identity.id: mesh.world.now}
-    mesh.run(2 * PUBLISH_INTERVAL)
-    assert told(alpha, beta)[0] == gone
+    mesh.run(1)
+    assert gone in told(alpha, beta)
     mesh.run(REFLEXIVE_FRESH + PUBLISH_INTERVAL)
     assert told(alpha, beta) == tuple(beta.endpoints)
 

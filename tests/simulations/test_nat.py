@@ -88,3 +88,29 @@ def test_cones_differ_in_whom_they_let_in(kind: NatKind, stranger: bool, other_p
     assert (translator.inbound(BOB, port, 1.0) == INSIDE) is stranger
     assert (translator.inbound((ANN[0], 444), port, 1.0) == INSIDE) is other_port
     assert translator.inbound((ANN[0], 444), port, 200.0) is None
+
+
+def test_sequential_ports_count_destinations() -> None:
+    counting = nat(NatKind.SEQUENTIAL)
+    ports = [counting.outbound(INSIDE, (ANN[0], port), 0.0)[1] for port in range(1, 6)]
+    assert ports == list(range(ports[0], ports[0] + 5))
+    assert counting.outbound(INSIDE, (ANN[0], 3), 1.0)[1] == ports[2]
+    assert counting.inbound((ANN[0], 3), ports[2], 1.0) == INSIDE
+    assert counting.inbound((ANN[0], 3), ports[3], 1.0) is None
+
+
+def test_without_an_input_firewall_who_sends_too_early_moves_the_mapping() -> None:
+    router = nat(NatKind.NO_FILTER)
+    _, usual = router.outbound(INSIDE, ANN, 0.0)
+    assert router.inbound(BOB, usual, 0.0) is None
+    _, moved = router.outbound(INSIDE, BOB, 1.0)
+    assert moved != usual
+    assert router.outbound(INSIDE, BOB, 2.0)[1] == moved
+    assert router.inbound(BOB, usual, 2.0) is None
+    assert router.inbound(BOB, moved, 2.0) == INSIDE
+    late = nat(NatKind.NO_FILTER)
+    _, usual = late.outbound(INSIDE, ANN, 0.0)
+    assert late.outbound(INSIDE, BOB, 0.0)[1] == usual
+    assert late.inbound(BOB, usual, 0.1) == INSIDE
+    assert late.inbound((BOB[0], 9), usual, 10.0) is None
+    assert late.outbound(INSIDE, (BOB[0], 9), 41.0)[1] == usual

@@ -1,0 +1,69 @@
+"""How much this node sends unasked: probes in all, and bytes to addresses that nobody has proven.
+
+A member may claim any address as its own. What the others send there must not add up to a flood:
+until a path to an address is proven, it gets what a few handshakes need, and then very little.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Final
+
+from meshd.node.ratelimit import source_key
+
+PROBE_RATE, PROBE_BURST = 20.0, 40.0
+"""Probes per second and at once, over all peers."""
+UNPROVEN_BURST: Final = 6000.0
+"""Bytes at once to an address (or IPv6 /64) that no path has proven: five initiations."""
+UNPROVEN_RATE: Final = 50.0
+"""Bytes per second after that."""
+MAX_ADDRESSES: Final = 1024
+"""Addresses remembered."""
+
+
+class ProbeBudget:
+    """A token bucket over the probes of all peers."""
+
+    __slots__ = ("_at", "_tokens")
+
+    def __init__(self) -> None:
+        self._tokens = PROBE_BURST
+        self._at = float("-inf")
+
+    def take(self, now: float, spare: float = 0.0) -> bool:
+        """Take one, if `spare` are left beside it."""
+        if now > self._at:
+            self._tokens = min(PROBE_BURST, self._tokens + min(now - self._at, 1e6) * PROBE_RATE)
+            self._at = now
+        if self._tokens < 1.0 + spare:
+            return False
+        self._tokens -= 1.0
+        return True
+
+
+class Allowance:
+    """A token bucket of bytes for every address that is not proven."""
+
+    __slots__ = ("_buckets",)
+
+    def __init__(self) -> None:
+        # In the order of last use: key -> (bytes, when that was so).
+        self._buckets: OrderedDict[int | str, tuple[float, float]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._buckets)
+
+    def take(self, address: str, size: int, now: float) -> bool:
+        """Take `size` bytes of an address (numeric IP text); False: it has had enough."""
+        key = source_key(address)
+        left, at = self._buckets.pop(key, (UNPROVEN_BURST, now))
+        left = min(UNPROVEN_BURST, left + max(0.0, now - at) * UNPROVEN_RATE)
+        allowed = left >= size
+        self._buckets[key] = (left - size if allowed else left, now)
+        if len(self._buckets) > MAX_ADDRESSES:
+            self._buckets.popitem(last=False)
+        return allowed
+
+    def proven(self, address: str) -> None:
+        """Somebody answers there: what was sent to it is forgiven."""
+        self._buckets.pop(source_key(address), None)
