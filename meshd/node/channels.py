@@ -46,8 +46,8 @@ class Channels:
         match message:
             case control.RelayOpen(target):
                 self._open(peer, target, now)
-            case control.RelayOpened(channel, other):
-                self._opened(peer, channel, other, now)
+            case control.RelayOpened(channel, other, by_stream):
+                self._opened(peer, channel, other, by_stream, now)
             case control.RelayRefused(target):
                 self._refused(peer, target)
 
@@ -74,14 +74,19 @@ class Channels:
         if number is None:
             self._dialogue.send(peer, control.RelayRefused(target), now)
             return
-        self._dialogue.send(self._state.peers[target], control.RelayOpened(number, peer.id), now)
-        self._dialogue.send(peer, control.RelayOpened(number, target), now)
+        for one, other in ((self._state.peers[target], peer), (peer, self._state.peers[target])):
+            path = other.path
+            by_stream = path is not None and path.kind is PathKind.STREAM
+            self._dialogue.send(one, control.RelayOpened(number, other.id, by_stream), now)
 
-    def _opened(self, relay: Peer, channel: int, other: NodeId, now: float) -> None:
+    def _opened(
+        self, relay: Peer, channel: int, other: NodeId, by_stream: bool, now: float
+    ) -> None:
         target, way = self._state.peers.get(other), relay.path
         if target is None or way is None or way.kind is PathKind.RELAY or target is relay:
             return
         path = target.paths.relayed(relay.id, channel, way.endpoint, now)
+        path.by_stream = by_stream
         self._keep(channel, path)
         self._dialogue.touched = True
         if target.current is None:

@@ -83,6 +83,8 @@ class RelayOpened:
 
     channel: int
     peer: NodeId
+    by_stream: bool = False
+    """Whether the relay itself reaches `peer` by a stream."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,8 +228,8 @@ def _fields(message: Control) -> list[object]:
             return [3, nonce, pack_endpoint(observed) if observed else None, list(astuple(tally))]
         case RelayOpen(target):
             return [4, target]
-        case RelayOpened(channel, peer):
-            return [5, channel, peer]
+        case RelayOpened(channel, peer, by_stream):
+            return [5, channel, peer, int(by_stream)]
         case RelayRefused(target):
             return [6, target]
         case Enrol(request):
@@ -279,8 +281,10 @@ def _message(fields: list[object]) -> Control:
             return ProbeAck(nonce, _endpoint(observed), _tally(counters))
         case [4, bytes(target)] if len(target) == 16:
             return RelayOpen(NodeId(target))
-        case [5, int(channel), bytes(peer)] if len(peer) == 16 and 0 <= channel < 1 << 32:
-            return RelayOpened(channel, NodeId(peer))
+        case [5, int(channel), bytes(peer), (0 | 1) as way] if (
+            len(peer) == 16 and 0 <= channel < 1 << 32
+        ):
+            return RelayOpened(channel, NodeId(peer), way == 1)
         case [6, bytes(target)] if len(target) == 16:
             return RelayRefused(NodeId(target))
         case [8, bytes(request)]:

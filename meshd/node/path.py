@@ -121,11 +121,14 @@ class Path:
     """Parity slices of a frame of k slices, at index k; None: frames carry none."""
     span: int = MAX_SEGMENTS
     """Slices of data that a frame is to have at most."""
+    by_stream: bool = False
+    """Whether the relay reaches the peer by a stream, as it said."""
 
     @property
     def rank(self) -> int:
-        """Which kind of way is preferred, 0 first: direct, relayed, stream, relayed by stream."""
-        return 2 * is_stream(self.endpoint) + (self.relay is not None)
+        """Which kind of way is preferred, 0 first: direct, relayed, stream, relayed by a stream on
+        either side of the relay."""
+        return 2 * (self.by_stream or is_stream(self.endpoint)) + (self.relay is not None)
 
     @property
     def adapts(self) -> bool:

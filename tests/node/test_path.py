@@ -99,6 +99,8 @@ def test_kinds_are_preferred_in_their_order() -> None:
         Path(PathKind.RELAY, stream, NodeId(bytes(16))),
     ]
     assert [way.rank for way in ways] == [0, 1, 2, 3]
+    ways[1].by_stream = True
+    assert ways[1].rank == 3
 
 
 def test_a_stream_has_one_width_and_carries_a_whole_super_packet() -> None:

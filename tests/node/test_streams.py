@@ -174,6 +174,20 @@ def test_a_relay_that_is_reached_by_stream_leads_to_who_accepts_none() -> None:
     assert inside.packets[-1].endswith(b"by two ways")
 
 
+def test_a_stream_is_preferred_to_a_relay_that_has_but_a_stream_itself() -> None:
+    mesh = Mesh()
+    relay = mesh.alpha(replace(CONFIG, accepts_streams=True))
+    beta = mesh.host("beta", config=OPEN)
+    mesh.connect(relay, beta)
+    walled = mesh.host("walled", config=SHUT, start=False)
+    for other in (relay, beta):
+        block(mesh, walled, other)
+    walled.start()
+    mesh.connect(walled, relay, beta, within=15.0)
+    mesh.run(30)
+    assert (walled.way(beta), beta.way(walled)) == ("stream", "stream")
+
+
 def test_where_we_are_seen_by_stream_is_no_place_of_ours() -> None:
     mesh = Mesh()
     alpha, beta = pair(mesh)

@@ -48,7 +48,7 @@ messages = st.one_of(
     st.builds(Probe, nonces, st.integers(0, 1500)),
     st.builds(ProbeAck, nonces, st.one_of(st.none(), endpoints), tallies),
     st.builds(RelayOpen, nodes),
-    st.builds(RelayOpened, st.integers(0, (1 << 32) - 1), nodes),
+    st.builds(RelayOpened, st.integers(0, (1 << 32) - 1), nodes, st.booleans()),
     st.builds(RelayRefused, nodes),
     st.builds(Enrol, st.binary(max_size=4000)),
     st.builds(Enrolled, st.binary(max_size=30_000)),
