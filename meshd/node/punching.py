@@ -42,6 +42,9 @@ IDLE_PAUSE: Final = 300.0
 """The last, while no packets flow."""
 LEAD_TIME: Final = 0.03
 """Seconds that the answerer gives both to be ready."""
+COUNTING_BEHIND: Final = 0.02
+"""Seconds by which a side whose ports count is later than one whose ports do not: it is the other's
+NAT that may mind what comes too early."""
 MAX_WAIT: Final = 1.0
 """Seconds that a peer may let us wait."""
 ANSWER_AGAIN: Final = 0.3
@@ -132,7 +135,8 @@ class Punching:
             return
         peer.punch.answered_at = now
         self._dialogue.send(peer, self._offer(record, True, LEAD_TIME, message.turn, now), now)
-        trip = path.srtt if path.srtt is not None else min(message.wait, MAX_WAIT)
+        trips = [trip for trip in (path.srtt, message.wait) if trip]
+        trip = min(MAX_WAIT, *trips) if trips else 0.0
         self._plan(peer, message, now, LEAD_TIME + trip / 2)
 
     def _offer(
@@ -159,7 +163,8 @@ class Punching:
         targets = [endpoint for endpoint in found if may_be(state, endpoint)]
         self._bursts = [burst for burst in self._bursts if burst.peer is not peer]
         if targets and len(self._bursts) < MAX_BURSTS:
-            self._bursts.append(Burst(peer, targets, now + wait))
+            behind = COUNTING_BEHIND if counts and not message.step else 0.0
+            self._bursts.append(Burst(peer, targets, now + wait + behind))
 
 
 def aims(message: control.Punch, *, counts: bool, lower: bool) -> list[Endpoint]:
@@ -175,9 +180,9 @@ def aims(message: control.Punch, *, counts: bool, lower: bool) -> list[Endpoint]
     (host, first), others = endpoints[0], list(endpoints[1:2])
     if turn % 2 and len(endpoints) > 2:
         first = endpoints[2][1]
-        steps = list(range(-BEFORE, SHOTS - BEFORE))
+        steps = sorted(range(-BEFORE, SHOTS - BEFORE), key=abs)
     elif not counts:
-        steps = list(range(-BEFORE, SHOTS - BEFORE))
+        steps = sorted(range(-BEFORE, SHOTS - BEFORE), key=abs)
     elif lower == (turn // 2 % 2 == 0):
         steps = [2 * k - LEADS[0] + len(others) for k in range(SHOTS)]
     else:

@@ -152,8 +152,9 @@ def test_where_both_count_one_pair_of_shots_always_meets(
 def test_who_does_not_count_covers_the_forecast() -> None:
     shots = aims(told(HERE, 5000, 2), counts=False, lower=True)
     assert shots[0] == (HERE, 9)
-    assert [port for _, port in shots[1:]] == [5000 + 2 * n for n in range(-4, 12)]
-    assert aims(told(HERE, 65535, 1), counts=False, lower=True)[-1] == (HERE, 65535)
+    assert [port for _, port in shots[1:4]] == [5000, 4998, 5002]
+    assert sorted(port for _, port in shots[1:]) == [5000 + 2 * n for n in range(-4, 12)]
+    assert max(aims(told(HERE, 65535, 1), counts=False, lower=True)) == (HERE, 65535)
     plain = control.Punch(True, 0.0, 0, ((HERE, 7), (THERE, 8)))
     assert aims(plain, counts=True, lower=True) == [(HERE, 7), (THERE, 8)]
     assert aims(control.Punch(True, 0.0, 1, ()), counts=True, lower=True) == []
@@ -165,7 +166,7 @@ def test_every_other_turn_aims_at_what_was_opened_before(counts: bool) -> None:
         shots = aims(told(HERE, 5000, 1, turn, 4000), counts=counts, lower=True)
         assert (HERE, 5000) in shots
     shots = aims(told(HERE, 5000, 1, 1, 4000), counts=counts, lower=True)
-    assert [port for _, port in shots[1:]] == list(range(3996, 4012))
+    assert sorted(port for _, port in shots[1:]) == list(range(3996, 4012))
 
 
 def test_a_member_cannot_make_us_shoot_more_than_a_little() -> None:
