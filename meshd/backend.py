@@ -121,6 +121,7 @@ class NodeBackend:
             "path": _path(peer) if peer.ready(now) else None,
             "tx_bytes": peer.tx_bytes,
             "rx_bytes": received,
+            "relayed_bytes": self._node.relay.forwarded.get(peer.id, 0),
             "last_seen_s": None if peer.last_seen is None else round(now - peer.last_seen, 3),
             "last_error": peer.last_error,
         }

@@ -82,6 +82,8 @@ class Performance:
 
     max_peers: int = 1024
     """Most sessions at once."""
+    relay_capacity: int = 1000
+    """Mbit/s that are relayed for all members together; 0: none."""
     realtime: bool = False
     """Whether packets are forwarded before other programs run."""
 
@@ -314,6 +316,7 @@ _PARSERS: dict[str, Callable[[object], object]] = {
     "security.tls_name": values.host,
     "security.proxy_sources": values.networks,
     "performance.max_peers": values.integer(1, 65535),
+    "performance.relay_capacity": values.integer(0, 1_000_000),
     "performance.realtime": values.boolean,
     "logging.level": values.choice("debug", "info", "warning", "error"),
     "logging.format": values.choice("human", "json"),

@@ -64,6 +64,7 @@ class PeerStatus(TypedDict):
     path: PathStatus | None
     tx_bytes: int
     rx_bytes: int
+    relayed_bytes: int
     last_seen_s: float | None
     last_error: str | None
 

@@ -167,6 +167,8 @@ class Daemon:
             udp_segmentation="uso" in self._tun.offloads,
             endpoints=config.network.endpoints,
             max_peers=config.performance.max_peers,
+            relays=config.performance.relay_capacity > 0,
+            relay_capacity=config.performance.relay_capacity * 125e3,
             accepts_streams=self._streaming.listening,
             routes=tuple(map(str, self._offered_routes())),
         )

@@ -110,6 +110,7 @@ tls_name = "WWW.example.org"
 proxy_sources = ["192.0.2.10", "2001:db8::/64"]
 [performance]
 max_peers = 7
+relay_capacity = 50
 realtime = true
 [logging]
 level = "DEBUG"

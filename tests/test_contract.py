@@ -23,6 +23,7 @@ def test_status_has_the_fields_that_scripts_lean_on() -> None:
         "tx_bytes",
         "rx_bytes",
         "last_seen_s",
+        "relayed_bytes",
         "last_error",
     }
     assert set(contract.PathStatus.__annotations__) >= {

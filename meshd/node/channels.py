@@ -18,6 +18,8 @@ from meshd.node.state import NodeState
 from meshd.node.wire import Endpoint
 
 MAX_CHANNELS = 1024
+RELAY_SEEK = 18.0
+"""Seconds after which better relays are looked for, while one is in use; times 0.8 to 1.2."""
 
 
 class Channels:
@@ -53,17 +55,22 @@ class Channels:
 
     def ask(self, peer: Peer, now: float) -> bool:
         """Ask a few nodes to relay to `peer`: those on the shortest way (see `shortlist`). False:
-        there is nobody."""
+        there is nobody, or nobody else."""
         peer.relay_asked_at = now
+        peer.relay_sought_at = now + RELAY_SEEK * (0.8 + 0.4 * self._state.rng.random())
+        carried = [path.relay for path in peer.paths if path.relay is not None and path.valid]
         willing = []
         for other in self._state.peers.values():
             path, record, certificate = other.path, other.record, other.certificate
             if other is peer or not other.ready(now) or path is None or certificate is None:
                 continue
+            if other.id in carried:
+                continue
             if path.kind is not PathKind.RELAY and record is not None and record.relays:
                 first = self._gossip.distance(other.id) if path.srtt is None else path.srtt
                 second = self._gossip.distance(other.id, peer.id)
-                willing.append(Willing(other.id, "relay" in certificate.roles, first, second))
+                role = "relay" in certificate.roles
+                willing.append(Willing(other.id, role, first, second, record.capacity))
         asked = shortlist(willing, peer.last_relay, self._state.rng)
         for node in asked:
             self._dialogue.send(self._state.peers[node], control.RelayOpen(peer.id), now)

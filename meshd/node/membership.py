@@ -41,6 +41,7 @@ from meshd.node.outputs import (
 from meshd.node.peer import Key, Peer
 from meshd.node.places import Places
 from meshd.node.records import (
+    CAPACITY_SHIFT,
     NATED,
     RELAYS,
     STREAMS,
@@ -50,6 +51,7 @@ from meshd.node.records import (
     encode_chain,
     encode_routes,
 )
+from meshd.node.relay import capacity_class
 from meshd.node.seeking import Seeking
 from meshd.node.state import NodeState, OverlayTable
 from meshd.node.ways import direct_candidates, is_nated
@@ -160,6 +162,7 @@ class Membership:
         config = state.config
         flags = RELAYS * config.relays | STREAMS * config.accepts_streams
         flags |= NATED * is_nated(state, endpoints)
+        flags |= config.relays * capacity_class(config.relay_capacity) << CAPACITY_SHIFT
         known = (endpoints, flags) == (state.told_endpoints, self._told_flags)
         if known or self._allowance < 1 or self.leaving.began:
             return

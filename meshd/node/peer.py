@@ -120,6 +120,7 @@ class Peer:
         "punch",
         "record",
         "relay_asked_at",
+        "relay_sought_at",
         "retry",
         "rx_bytes",
         "settled",
@@ -178,6 +179,8 @@ class Peer:
         """When somebody last wanted to reach it, who did not know it as a member."""
         self.last_error: str | None = None
         self.relay_asked_at = -1e9
+        self.relay_sought_at = float("-inf")
+        """When to look for better relays, while one is in use."""
         self.last_relay: NodeId | None = None
         """Through whom it was last reached."""
 

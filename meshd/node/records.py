@@ -42,6 +42,8 @@ RELAYS = 1
 """Flag: this node relays for members of its mesh."""
 STREAMS = 2
 """Flag: this node takes streams, at the TCP ports of the same numbers as its endpoints'."""
+CAPACITY_SHIFT, CAPACITY_MAX = 2, 3
+"""Flags 4 and 8: how much it relays, 1 (little) to 3; 0: it does not say, which counts as 1."""
 NATED = 16
 """Flag: a NAT stands before this node's IPv4 address; ask it to open that (see `punching`)."""
 
@@ -64,6 +66,11 @@ class NodeRecord:
     def relays(self) -> bool:
         """Whether the node is willing to relay."""
         return bool(self.flags & RELAYS)
+
+    @property
+    def capacity(self) -> int:
+        """How much the node relays, 1 to 3."""
+        return max(1, self.flags >> CAPACITY_SHIFT & CAPACITY_MAX)
 
     @property
     def is_nated(self) -> bool:

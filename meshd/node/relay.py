@@ -18,6 +18,8 @@ from meshd.node.wire import RELAY_PREFIX, RELAY_SIZE, Batch, Endpoint
 
 MAX_CHANNELS = 4096
 MAX_CHANNELS_OF_ONE = 128
+SHARE = 0.25
+"""Of the capacity, what one member may always use."""
 IDLE_AFTER = 120.0
 """Seconds without a datagram after which a channel is forgotten."""
 
@@ -31,12 +33,53 @@ class Channel:
     forwarded_bytes: int = 0
 
 
+def capacity_class(capacity: float) -> int:
+    """What a node record says of so many bytes per second: 1 below 100 Mbit/s, 2 below 1 Gbit/s,
+    3 above."""
+    return 1 + (capacity >= 12.5e6) + (capacity >= 125e6)
+
+
+class Quota:
+    """The capacity of a relay, shared: whoever uses less than a quarter of it always may, the rest
+    is for whoever comes. Token buckets over bytes, of one second's worth each."""
+
+    __slots__ = ("_all", "_at", "_capacity", "_members")
+
+    def __init__(self, capacity: float) -> None:
+        self._capacity = capacity
+        self._all, self._at = capacity, 0.0
+        self._members: dict[NodeId, tuple[float, float]] = {}
+        """Bytes left, and when that was so."""
+
+    def take(self, member: NodeId, size: int, now: float) -> bool:
+        """Whether `size` bytes from `member` may be carried."""
+        share = self._capacity * SHARE
+        left, at = self._members.get(member, (share, now))
+        left = min(share, left + max(0.0, now - at) * share)
+        self._all = min(self._capacity, self._all + max(0.0, now - self._at) * self._capacity)
+        self._at = max(now, self._at)
+        allowed = self._all >= size or left >= size
+        if allowed:
+            self._all, left = max(0.0, self._all - size), max(0.0, left - size)
+        self._members[member] = left, now
+        return allowed
+
+    def expire(self, now: float) -> None:
+        """Forget who has sent nothing for a while: its bucket is full."""
+        idle = [member for member, (_, at) in self._members.items() if now - at > IDLE_AFTER]
+        for member in idle:
+            del self._members[member]
+
+
 class Relay:
     """The channels that this node carries."""
 
     def __init__(self, state: NodeState) -> None:
         self._state = state
         self._channels: dict[int, Channel] = {}
+        self._quota = Quota(state.config.relay_capacity)
+        self.forwarded: dict[NodeId, int] = {}
+        """Bytes relayed from each member that we know, since the start."""
         self.forwarded_bytes = 0
         """Bytes relayed for others since the start."""
 
@@ -69,12 +112,14 @@ class Relay:
 
     def expire(self, now: float) -> None:
         """Forget idle channels."""
+        self._quota.expire(now)
         idle = [n for n, c in self._channels.items() if now - c.used_at > IDLE_AFTER]
         for number in idle:
             del self._channels[number]
 
     def drop(self, node: NodeId) -> None:
         """Carry nothing more for `node`."""
+        self.forwarded.pop(node, None)
         for number in [n for n, channel in self._channels.items() if node in channel.ends]:
             del self._channels[number]
 
@@ -89,18 +134,23 @@ class Relay:
         channel = self._channels[number]
         one, other = channel.ends
         if self._is_at(one, source):
-            target = self._direct(other)
+            sender, target = one, self._direct(other)
         elif self._is_at(other, source):
-            target = self._direct(one)
+            sender, target = other, self._direct(one)
         else:
             self._state.drops["relay-source"] += 1
             return None
         if target is None:
             self._state.drops["relay-target"] += 1
             return None
+        size = len(buffer)
+        if not self._quota.take(sender, size, now):
+            self._state.drops["relay-quota"] += 1
+            return None
         channel.used_at = now
-        channel.forwarded_bytes += len(buffer)
-        self.forwarded_bytes += len(buffer)
+        channel.forwarded_bytes += size
+        self.forwarded_bytes += size
+        self.forwarded[sender] = self.forwarded.get(sender, 0) + size
         return Batch(buffer, segment, target)
 
     def _is_at(self, node: NodeId, source: Endpoint) -> bool:

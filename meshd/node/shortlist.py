@@ -14,6 +14,8 @@ from random import Random
 
 from gossip import NodeId
 
+ALIKE, ALIKE_BY = 1.2, 0.010
+"""Ways that take at most so many times the best, or so many seconds more, are as good."""
 BEST = 3
 """Asked for what they promise; beside them one by chance, and the last good one."""
 MAX_JUDGED = 256
@@ -30,6 +32,15 @@ class Willing:
     """Whether its certificate has the role `relay`: those go first."""
     first: float | None
     second: float | None
+    capacity: int = 1
+    """How much it relays, 1 to 3."""
+
+    @property
+    def whole(self) -> float:
+        """Seconds of the whole way; infinite where not all of it is known."""
+        if self.first is None or self.second is None:
+            return float("inf")
+        return self.first + self.second
 
     @property
     def rank(self) -> tuple[bool, float, float, NodeId]:
@@ -45,7 +56,8 @@ def shortlist(willing: Sequence[Willing], last: NodeId | None, rng: Random) -> l
     judged = list(willing)
     if len(judged) > MAX_JUDGED:
         judged = rng.sample(judged, MAX_JUDGED)
-    ranked = [relay.node for relay in sorted(judged, key=lambda relay: relay.rank)]
+    ordered = sorted(judged, key=lambda relay: relay.rank)
+    ranked = [relay.node for relay in _spread(ordered, rng)]
     chosen = ranked[:BEST]
     if any(relay.node == last for relay in willing) and last is not None and last not in chosen:
         chosen.append(last)
@@ -53,3 +65,17 @@ def shortlist(willing: Sequence[Willing], last: NodeId | None, rng: Random) -> l
     if rest:
         chosen.append(rng.choice(rest))
     return chosen
+
+
+def _spread(ordered: list[Willing], rng: Random) -> list[Willing]:
+    """Those that are as good as the best in random order, so that not all ask the same few; with
+    more capacity the sooner (Efraimidis and Spirakis: the key u^(1/weight))."""
+    if not ordered:
+        return ordered
+    best = ordered[0]
+    limit = max(best.whole * ALIKE, best.whole + ALIKE_BY)
+    alike = [relay for relay in ordered if relay.is_relay == best.is_relay and relay.whole <= limit]
+    drawn = [(rng.random() ** (1 / relay.capacity), relay) for relay in alike]
+    drawn.sort(key=lambda pair: -pair[0])
+    first = [relay for _, relay in drawn]
+    return [*first, *(relay for relay in ordered if relay not in first)]

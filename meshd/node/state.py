@@ -46,6 +46,8 @@ class NodeConfig:
     """Members to keep sessions with when nothing else asks for one."""
     relays: bool = True
     """Whether this node relays for other members."""
+    relay_capacity: float = 125e6
+    """Bytes per second that it relays for all of them."""
     accepts_streams: bool = False
     """Whether the host listens for streams, so that others may dial us."""
     routes: tuple[str, ...] = ()

@@ -28,6 +28,8 @@ MAX_INTERVAL = 5.0
 RELAY_AFTER = 0.3
 """Seconds that a direct handshake may take before relays are asked too."""
 RELAY_AGAIN = 5.0
+SEEK_PACE = 5.0
+"""Seconds that a look for better relays waits for each second that idle probes wait more."""
 FRESH_START = 30.0
 """Seconds from this node's start in which it calls on those it knows from disk, though gossip has
 not heard of them yet."""
@@ -197,6 +199,12 @@ class Upkeep:
             if now - peer.relay_asked_at >= RELAY_AGAIN and not self._channels.ask(peer, now):
                 peer.relay_asked_at = now - RELAY_AGAIN + RELAY_AFTER
             due = min(due, peer.relay_asked_at + RELAY_AGAIN)
+        elif path is not None and path.relay is not None:
+            # With many peers a look costs more than it may bring.
+            seek_at = peer.relay_sought_at + (self._pace - IDLE_INTERVAL) * SEEK_PACE
+            if now >= seek_at:
+                self._channels.ask(peer, now)
+            due = min(due, max(seek_at, now + 1.0))
         due = min(due, self._streams.follow(peer, now), self._punching.follow(peer, now))
         if peer.current is None:
             return due

@@ -132,6 +132,7 @@ def peer(name: str, **changes: Any) -> PeerStatus:
         "tx_bytes": 1234,
         "rx_bytes": 0,
         "last_seen_s": 0.5,
+        "relayed_bytes": 0,
         "last_error": None,
         **changes,
     }

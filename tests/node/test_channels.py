@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
 from gossip import GossipProtocol, NodeId
 from meshd.node import control
+from meshd.node.choice import QUICKER
 from meshd.node.control import encode_control
 from meshd.node.wire import DATA, INITIATION, RELAY_SIZE
 from simulations.nat import NatKind
@@ -206,3 +208,53 @@ def test_initiation_and_data_joined_by_gro_both_count() -> None:
     (answer,) = delta.receive(joined, mine.endpoint, segment=len(initiation))
     assert answer.kind == DATA
     assert delta.drops.total() == 1
+
+
+def test_a_better_relay_is_found_within_half_a_minute_while_another_is_in_use() -> None:
+    mesh = Mesh()
+    alpha = mesh.alpha()
+    gamma, delta = (mesh.host(name, NatKind.SYMMETRIC) for name in ("gamma", "delta"))
+    far = alpha.endpoints[0][0]
+    home = mesh.network._homes[far]
+    home.position = (0.1, 0.0)  # 200 ms away and back
+    mesh.connect(alpha, gamma, delta)
+    gamma.send(delta, b"hello")
+    mesh.run(30)
+    assert gamma.way(delta) == "relay"
+    near = mesh.host("near")
+    mesh.connect(near, gamma, delta)
+    begun = mesh.world.now
+
+    def through() -> NodeId | None:
+        path = gamma.peer(delta).path
+        return path.relay if path is not None else None
+
+    while through() != near.identity.id and mesh.world.now < begun + 60:
+        gamma.send(delta, b"on and on")
+        mesh.run(0.5)
+    assert mesh.world.now - begun < 30
+    assert gamma.peer(delta).paths.choice.reason == QUICKER
+
+
+def test_two_equal_relays_are_exchanged_once_a_minute_at_most() -> None:
+    """A bufferbloat diamond: whichever is used gets slow by that, and the other one recovers."""
+    mesh = Mesh()
+    relays, gamma, delta = symmetric(mesh, relays=2)
+    mesh.run(5)
+    used: list[tuple[float, NodeId | None]] = []
+    queues = {relay.identity.id: 0.0 for relay in relays}
+    homes = {r.identity.id: mesh.network._homes[r.endpoints[0][0]] for r in relays}
+    for _ in range(3000):
+        path = gamma.peer(delta).path
+        now_used = path.relay if path is not None else None
+        if not used or used[-1][1] != now_used:
+            used.append((mesh.world.now, now_used))
+        for node, queue in queues.items():
+            queues[node] = min(0.15, queue + 0.02) if node == now_used else max(0.0, queue - 0.01)
+            homes[node].position = (queues[node], 0.0)
+        gamma.send(delta, b"on and on")
+        delta.send(gamma, b"and back")
+        mesh.run(0.2)
+    assert None not in [relay for _, relay in used]
+    times = [at for at, _ in used[1:]]
+    assert all(later - earlier >= 60 for earlier, later in pairwise(times))

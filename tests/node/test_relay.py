@@ -7,7 +7,14 @@ import pytest
 
 from gossip import GossipConfig, NodeId
 from meshd.node.peer import Peer
-from meshd.node.relay import IDLE_AFTER, MAX_CHANNELS_OF_ONE, Relay, runs
+from meshd.node.relay import (
+    IDLE_AFTER,
+    MAX_CHANNELS_OF_ONE,
+    Quota,
+    Relay,
+    capacity_class,
+    runs,
+)
 from meshd.node.state import NodeConfig, NodeState
 from meshd.node.wire import RELAY_PREFIX, RELAYED, Endpoint
 from tests.node.couples import founder, make_state
@@ -191,3 +198,37 @@ def test_a_datagram_with_nothing_behind_its_prefix_belongs_to_no_channel(size: i
     assert runs(memoryview(batch(7, b"")[:size]), size) == [(None, 0, size)]
     data = batch(7, b"aaaa") + batch(7, b"")[:size]
     assert runs(memoryview(data), 12) == [(7, 0, 12), (None, 12, 12 + size)]
+
+
+def test_a_member_always_has_its_share_and_others_what_is_left() -> None:
+    quota = Quota(1000.0)
+    greedy, modest = node(1), node(2)
+    assert sum(quota.take(greedy, 100, 0.0) for _ in range(50)) == 10
+    assert sum(quota.take(modest, 100, 0.0) for _ in range(50)) == 2
+    carried = {greedy: 0, modest: 0}
+    for step in range(1, 1001):
+        now = step / 100
+        for member in (greedy, greedy, greedy, modest):
+            carried[member] += 10 * quota.take(member, 10, now)
+    assert carried[modest] >= 10.0 * 250 * 0.9
+    assert sum(carried.values()) <= 10.0 * 1000 * 1.3 + 1000
+    quota.expire(IDLE_AFTER + 20)
+    assert not quota._members
+
+
+def test_what_is_beyond_the_capacity_is_dropped_and_all_is_counted_by_member() -> None:
+    relay, state = make_relay(config=NodeConfig(GossipConfig.lan(), relay_capacity=4000.0))
+    number = opened(relay, state, 1, 2)
+    data = memoryview(batch(number, bytes(1000)))
+    sent = [relay.forward(data, len(data), number, at(1), 0.0) for _ in range(10)]
+    assert [batch is not None for batch in sent] == [True] * 3 + [False] * 7
+    assert state.drops == {"relay-quota": 7}
+    assert relay.forwarded == {node(1): 3 * len(data)}
+    assert relay.forward(data, len(data), number, at(1), 10.0) is not None
+    relay.drop(node(1))
+    assert relay.forwarded == {}
+
+
+@pytest.mark.parametrize(("capacity", "told"), [(1e6, 1), (12.5e6, 2), (125e6, 3), (1e12, 3)])
+def test_capacities_have_three_classes(capacity: float, told: int) -> None:
+    assert capacity_class(capacity) == told
