@@ -12,7 +12,7 @@ BENCH_TOOLS := $(TEST_TOOLS) gcc=gcc wg=wireguard-tools wireguard-go=wireguard-g
 	nebula=nebula tincd=tinc serf=serf setpriv=util-linux
 # Seconds before a hanging test run is stopped, so that a build never waits for ever.
 UNIT_LIMIT := 420
-E2E_LIMIT := 420
+E2E_LIMIT := 600
 
 .PHONY: help demo test lint unit e2e matrix changes simulate bench fuzz format install clean
 .PHONY: ready-demo ready-test ready-bench
@@ -37,7 +37,8 @@ unit: ready-test ## unit and property tests, and the seeded simulation: no root 
 
 e2e: ready-test ## real daemons, TUN devices and NAT in network namespaces (root)
 	@.ci/prepare root e2e
-	timeout --signal=INT --kill-after=15 $(E2E_LIMIT) $(BIN)/pytest -q -m e2e tests/e2e
+	timeout --signal=INT --kill-after=15 $(E2E_LIMIT) $(BIN)/pytest -q -m e2e tests/e2e \
+		-n 2 --dist loadfile
 
 matrix: ready-demo ## every kind of NAT and firewall with every other, real daemons at both ends (root)
 	@.ci/prepare root matrix
