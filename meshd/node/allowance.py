@@ -24,9 +24,11 @@ MAX_ADDRESSES: Final = 1024
 class ProbeBudget:
     """A token bucket over the probes of all peers."""
 
-    __slots__ = ("_at", "_tokens")
+    __slots__ = ("_at", "_tokens", "taken")
 
     def __init__(self) -> None:
+        self.taken = 0
+        """Probes since the start."""
         self._tokens = PROBE_BURST
         self._at = float("-inf")
 
@@ -38,6 +40,7 @@ class ProbeBudget:
         if self._tokens < 1.0 + spare:
             return False
         self._tokens -= 1.0
+        self.taken += 1
         return True
 
 

@@ -8,6 +8,7 @@ from ipaddress import ip_address
 from math import inf
 
 from gossip.records import RecordKind
+from meshd.node.allowance import PROBE_BURST, PROBE_RATE
 from meshd.node.records import encode_routes
 from simulations.cluster import Host
 from simulations.plan import Fault
@@ -23,6 +24,8 @@ EXITS = ("0.0.0.0/0", "::/0")
 SETTLE_S = 20.0
 """Time for what gossip missed to be found by two comparisons of digests."""
 NODES = 7
+CROWD_SETTLES_S, CROWD_QUIET_S = 30.0, 60.0
+CROWD_SAMPLE = 7
 
 
 def nat_mesh(run: Run) -> None:
@@ -44,6 +47,32 @@ def nat_mesh(run: Run) -> None:
     run.measure_traffic(QUIET_S)
     ping_all(run, "every pair answers after the silence")
     run.agree_within("all still agree", 1.0)
+
+
+def nat_crowd(run: Run) -> None:
+    """Many whole nodes behind NATs: what they probe stays within the budget of each, so that the
+    whole grows with their number and not with its square."""
+    boot_in_turn(run)
+    begun, before = run.world.now, _probes(run)
+    run.world.run_for(CROWD_SETTLES_S)
+    settling = [count - old for count, old in zip(_probes(run), before, strict=True)]
+    run.target(
+        "most probes of a node after the start",
+        max(settling) / (run.world.now - begun),
+        PROBE_RATE + PROBE_BURST / CROWD_SETTLES_S,
+        "per s",
+    )
+    before = _probes(run)
+    run.measure_traffic(CROWD_QUIET_S)
+    idle = [(count - old) / CROWD_QUIET_S for count, old in zip(_probes(run), before, strict=True)]
+    run.target("most probes of a node in peace", max(idle), PROBE_RATE, "per s")
+    run.target("probes of all in peace, per node", sum(idle) / len(idle), PROBE_RATE, "per s")
+    sample = run.hosts[:: max(1, len(run.hosts) // CROWD_SAMPLE)]
+    ping_all(run, "a sample of all pairs answers a ping", sample)
+
+
+def _probes(run: Run) -> list[int]:
+    return [whole(host).node.state.probes.taken for host in run.hosts]
 
 
 def crash_plan(run: Run) -> Sequence[Fault]:
@@ -152,6 +181,14 @@ SCENARIOS = (
         "nat-mesh",
         "whole nodes behind all kinds of NAT talk, and again after a silence",
         nat_mesh,
+        build=node_cluster,
+        nodes=NODES,
+        nodes_max=NODES_MAX,
+    ),
+    Scenario(
+        "nat-crowd",
+        "many whole nodes behind NATs keep to their budget of probes",
+        nat_crowd,
         build=node_cluster,
         nodes=NODES,
         nodes_max=NODES_MAX,
