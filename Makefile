@@ -11,7 +11,7 @@ TEST_TOOLS := $(DEMO_TOOLS) ethtool=ethtool haproxy=haproxy iperf3=iperf3 openss
 BENCH_TOOLS := $(TEST_TOOLS) gcc=gcc wg=wireguard-tools wireguard-go=wireguard-go \
 	nebula=nebula tincd=tinc serf=serf setpriv=util-linux
 # Seconds before a hanging test run is stopped, so that a build never waits for ever.
-UNIT_LIMIT := 420
+UNIT_LIMIT := 540
 E2E_LIMIT := 600
 
 .PHONY: help demo test lint unit e2e matrix changes simulate bench fuzz format install clean
