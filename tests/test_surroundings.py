@@ -13,7 +13,7 @@ from random import Random
 
 import pytest
 
-from gossip import GossipConfig
+from gossip import GossipConfig, NodeId
 from meshd.config import Config, Network
 from meshd.host.addresses import Attached
 from meshd.host.tun import Tun
@@ -129,7 +129,7 @@ async def test_a_joiner_does_not_hear_of_where_the_host_was(
         seen = made.node.state.reflexive
         node = made.node.state.identity.id
         seen.update({("203.0.113.1", port): {node: now - 100} for port in range(1, 9)})
-        seen["203.0.113.7", 99] = {node: now}
+        seen["203.0.113.7", 99] = {node: now, NodeId(bytes(16)): now}  # two agree
         assert made.surroundings.own_endpoints() == (("203.0.113.7", 99), (LOOPBACK, PORT))
 
 
