@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
+import shutil
 import socket
 import ssl
 from collections.abc import AsyncIterator, Sequence
@@ -138,6 +140,7 @@ async def ends(*made: End) -> AsyncIterator[None]:
 def certificate_files() -> tuple[Path, Path]:
     """A certificate and its key, made once."""
     folder = Path(mkdtemp(prefix="aegis-tls-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     pem, key = make_certificate("www.example.org", datetime.now(timezone.utc))
     (folder / "cert.pem").write_bytes(pem)
     (folder / "key.pem").write_bytes(key)
