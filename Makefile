@@ -37,8 +37,7 @@ unit: ready-test ## unit and property tests, and the seeded simulation: no root 
 
 e2e: ready-test ## real daemons, TUN devices and NAT in network namespaces (root)
 	@.ci/prepare root e2e
-	timeout --signal=INT --kill-after=15 $(E2E_LIMIT) $(BIN)/pytest -q -m e2e tests/e2e \
-		-n 2 --dist loadfile
+	@.ci/e2e $(BIN)/python $(E2E_LIMIT)
 
 matrix: ready-demo ## every kind of NAT and firewall with every other, real daemons at both ends (root)
 	@.ci/prepare root matrix
