@@ -110,7 +110,12 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--cc", nargs="+", choices=CONTROLS, default=CONTROLS)
     parser.add_argument("--warm", type=int, default=WARM_S, help="uncounted seconds on a WAN")
     parser.add_argument("--page", type=Path, help="write the figures into docs/performance.md")
-    parser.add_argument("--saved", type=Path, help="measure nothing: show what --json wrote")
+    parser.add_argument(
+        "--saved",
+        type=Path,
+        nargs="+",
+        help="measure nothing: show what --json wrote, in one or more runs",
+    )
     options = parser.parse_args(argv)
     named = {*(options.only or ()), *(options.far or ())}
     if unknown := named - set(given(options.wireguard_go)):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -95,8 +95,35 @@ def write(page: Path, content: Mapping[str, Any]) -> None:
     page.write_text(before + begin + measured(content, list(pictures)) + end + after)
 
 
-def saved(file: Path) -> dict[str, Any]:
-    """What an earlier run wrote with ``--json``. Raises LabError."""
+def saved(files: Sequence[Path]) -> dict[str, Any]:
+    """What earlier runs wrote with ``--json``, their rounds one after the other. Raises LabError.
+
+    Runs of one command on one machine may be taken apart, with other work in between: only within a
+    round do the figures have to be of the same minutes.
+    """
+    runs = [_saved(file) for file in files]
+    first = runs[0]
+    for file, run in zip(files, runs, strict=True):
+        if any(run[key] != first[key] for key in ("machine", "command")):
+            raise LabError(f"{file} is of another machine or command than {files[0]}")
+        if any(
+            run["rounds"].get(figure, {}).keys() != each.keys() for figure, each in _rounds(first)
+        ):
+            raise LabError(f"{file} has other figures than {files[0]}")
+    rounds = {
+        figure: {name: [v for run in runs for v in run["rounds"][figure][name]] for name in each}
+        for figure, each in _rounds(first)
+    }
+    turns = sum(run["turns"] for run in runs)
+    return {**first, "turns": turns, "rounds": rounds, "medians": medians(rounds)}
+
+
+def _rounds(run: Mapping[str, Any]) -> Iterable[tuple[str, Mapping[str, Sequence[float]]]]:
+    samples: Samples = run["rounds"]
+    return samples.items()
+
+
+def _saved(file: Path) -> dict[str, Any]:
     try:
         content = json.loads(file.read_text())["datapath"]
         return {key: content[key] for key in ("machine", "command", "turns", "rounds", "medians")}

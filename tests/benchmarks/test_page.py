@@ -7,6 +7,7 @@ import pytest
 
 from benchmarks import page
 from benchmarks.page import BEGIN, END, PICTURES, check, machine, measured, saved, show, write
+from benchmarks.report import medians
 from simulations.lab.waiting import LabError
 
 SAMPLES = {
@@ -94,10 +95,41 @@ def test_a_file_that_no_run_wrote_is_refused(tmp_path: Path, text: str) -> None:
     file = tmp_path / "figures.json"
     file.write_text(text)
     with pytest.raises(LabError, match="holds no run"):
-        saved(file)
+        saved([file])
+
+
+def kept_run(file: Path, **changes: object) -> Path:
+    content = {**CONTENT, "medians": medians(SAMPLES), "rounds": SAMPLES, **changes}
+    file.write_text(json.dumps({"datapath": {**content, "targets": []}}))
+    return file
 
 
 def test_a_saved_run_is_shown_as_it_was(tmp_path: Path) -> None:
-    file, content = tmp_path / "figures.json", {**CONTENT, "medians": {}}
-    file.write_text(json.dumps({"datapath": {**content, "targets": []}}))
-    assert saved(file) == content
+    file = kept_run(tmp_path / "figures.json")
+    assert saved([file]) == {**CONTENT, "medians": medians(SAMPLES), "rounds": SAMPLES}
+
+
+def test_the_rounds_of_saved_runs_are_taken_together(tmp_path: Path) -> None:
+    first, second = (
+        {"tcp1": {"bare": [8.0], "aegisray": [2.0]}},
+        {"tcp1": {"bare": [4.0], "aegisray": [3.0]}},
+    )
+    files = [
+        kept_run(tmp_path / "first.json", turns=1, rounds=first),
+        kept_run(tmp_path / "second.json", turns=1, rounds=second),
+    ]
+    both = saved(files)
+    assert both["turns"] == 2
+    assert both["rounds"] == {"tcp1": {"bare": [8.0, 4.0], "aegisray": [2.0, 3.0]}}
+    assert both["medians"] == {"tcp1": {"bare": 6.0, "aegisray": 2.5}}
+
+
+@pytest.mark.parametrize(
+    "other", [{"machine": "another"}, {"command": "another"}, {"rounds": {"tcp1": {"bare": [1.0]}}}]
+)
+def test_runs_that_do_not_compare_are_not_taken_together(
+    tmp_path: Path, other: dict[str, object]
+) -> None:
+    files = [kept_run(tmp_path / "first.json"), kept_run(tmp_path / "second.json", **other)]
+    with pytest.raises(LabError, match=r"than .*first\.json"):
+        saved(files)
