@@ -105,6 +105,8 @@ class Path:
     """Whether nothing came back though packets flowed, until something does."""
     failures: int = 0
     """How often it failed within ten minutes."""
+    out: bool = False
+    """Whether it has not answered since it failed: it is still the same failure."""
     failed_at: float = float("-inf")
     outcomes: deque[bool] = field(default_factory=lambda: deque(maxlen=32))
     waiting: dict[int, tuple[float, int]] = field(default_factory=dict)
@@ -187,10 +189,11 @@ class Path:
         self.last_received = now
 
     def fail(self, now: float) -> None:
-        """It was left because it did not work."""
-        forgiven = now - self.failed_at > FORGIVEN_AFTER
-        self.failures = 1 if forgiven else min(MAX_FAILURES, self.failures + 1)
-        self.failed_at, self.streak = now, 0
+        """It was left because it did not work, or is lost: once for both."""
+        if not self.out:
+            forgiven = now - self.failed_at > FORGIVEN_AFTER
+            self.failures = 1 if forgiven else min(MAX_FAILURES, self.failures + 1)
+        self.failed_at, self.streak, self.out = now, 0, True
 
     def narrow(self, now: float) -> None:
         """Segments of this size are lost: back to what every path carries, look again later."""
@@ -225,7 +228,7 @@ class Path:
             self.control.assume()
             self.parity = self.control.parity
         self.outcomes.append(True)
-        self.streak += 1
+        self.streak, self.out = self.streak + 1, False
         self.tries.answered += 1
         if self.failures and now - self.failed_at > FORGIVEN_AFTER:
             self.failures = 0

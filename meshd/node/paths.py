@@ -329,6 +329,8 @@ class PathSet:
         if before is not None and before.valid and is_failing(before):
             before.fail(now)
         self._use(best)
+        if best is not None:  # one that stood by was asked seldom, a stream not at all
+            best.next_probe_at = min(best.next_probe_at, now)
 
 
 def _kind(endpoint: Endpoint) -> PathKind:

@@ -134,9 +134,12 @@ def test_failures_are_forgiven() -> None:
     made = path(1, 0.010)
     for turn in range(100):
         made.fail(float(turn))
+        made.out = False
     assert 1 < made.failures < 100
     made.fail(99.0 + FORGIVEN_AFTER + 1)
     assert made.failures == 1
+    made.fail(99.0 + FORGIVEN_AFTER + 2)
+    assert made.failures == 1  # it has not answered in between
     now = 99.0 + 3 * FORGIVEN_AFTER
     made.waiting[7] = (now, 0)
     made.measured(7, now + 0.01)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from random import Random
 
+import pytest
+
 from gossip import NodeId
 from meshd.node.choice import DWELL, QUICKER
 from meshd.node.path import PathKind
-from meshd.node.paths import MAX_PATHS, PathSet
-from meshd.node.wire import RELAY_PREFIX, RELAYED
+from meshd.node.paths import IDLE_INTERVAL, MAX_PATHS, PathSet
+from meshd.node.wire import RELAY_PREFIX, RELAYED, STREAM, Endpoint
 from tests.node.reach import Reach
 from tests.node.test_paths import ONE, OTHER, RELAY, SIX, answered, proven, relayed
 
@@ -236,3 +238,37 @@ def test_a_peer_that_left_has_no_proven_path() -> None:
     assert paths.current is None
     assert path.measured(probe.nonce, 0.1) is None
     assert not path.valid
+
+
+def test_a_stream_that_stood_by_is_asked_as_soon_as_it_is_used() -> None:
+    stream: Endpoint = (STREAM + ONE[0], 443)
+    reach = Reach(PathSet(Random(1)), {ONE: 0.02, stream: 0.02})
+    for endpoint in (ONE, stream):
+        reach.paths.learn(endpoint, 0.0)
+    reach.run(20.0)
+    assert reach.paths.current is reach.paths.direct(ONE)
+    del reach.answers[ONE]
+    reach.run(40.0)
+    assert reach.paths.current is reach.paths.direct(stream)
+    times = [at for at, endpoint, _ in reach.probes if endpoint == stream and at > 20.0]
+    assert times[0] == pytest.approx(reach.changes[-1][0], abs=0.1)
+    assert times[-1] > 40.0 - 1.5 * IDLE_INTERVAL
+    reach.answers.clear()
+    reach.run(60.0)
+    assert reach.paths.current is None
+
+
+def test_a_path_that_was_left_and_is_then_lost_has_failed_once() -> None:
+    reach = Reach(PathSet(Random(1)), {ONE: 0.02, OTHER: 0.03}, active=True)
+    direct = reach.paths.learn(ONE, 0.0)
+    relay = reach.paths.relayed(RELAY, 7, OTHER, 0.0)
+    reach.run(20.0)
+    for failures in (1, 2):
+        del reach.answers[ONE]
+        reach.run(reach.now + 30.0)
+        assert not direct.valid
+        assert reach.paths.current is relay
+        assert direct.failures == failures
+        reach.answers[ONE] = 0.02
+        reach.run(reach.now + 30.0)
+        assert reach.paths.current is direct
