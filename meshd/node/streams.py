@@ -6,6 +6,7 @@
     a UDP path is proven again                  it carries everything, see `PathSet.choose`
     ... for 2 s                                 nothing is dialled any more
     ... and nothing came by a stream for 30 s   it is closed
+    one came in, and no session uses it: 30 s   it is closed, whoever dialled it
 
 While another path is in use we send nothing into a stream; so what comes by it says that the peer
 still needs it. Of the streams between two nodes one stays: that which the lower id has dialled.
@@ -42,8 +43,11 @@ MAX_ADDRESSES = 4
 """Addresses of one peer that are dialled at once."""
 MAX_DIALLED = 64
 """Streams that are being dialled at once."""
-MAX_GUESTS = 4096
-"""Accepted streams that are remembered."""
+MAX_UNUSED = 1024
+"""Accepted streams that no session has used yet: whoever holds the secret of the mesh, or of an
+invitation, may open any number of them."""
+LOOK_INTERVAL = 5.0
+"""Seconds between two looks at which of them are used."""
 DIAL_TIMEOUT = 15.0
 """Seconds after which a dial that was not heard of any more does not count."""
 _UDP = 1
@@ -72,6 +76,11 @@ class Streams:
         """Who is there has said so: once for each connection."""
         self._guests: dict[Endpoint, None] = {}
         """Members' streams that came to us and were not told yet who we are."""
+        self._accepted: dict[Endpoint, float] = {}
+        """All that came to us -> when a session was last known to use it, or it came."""
+        self._unused: dict[Endpoint, None] = {}
+        """Those of them that none has used yet."""
+        self._look_at = float("-inf")
         handshakes.misdirected = self.misdirected
 
     def locators(self, unix_time: float) -> list[bytes]:
@@ -79,11 +88,36 @@ class Streams:
         invitations = self._handshakes.invitations.values()
         return [each.locator for each in invitations if each.expiry >= unix_time]
 
-    def admitted(self, source: Endpoint) -> None:
-        """A member's stream has come in."""
-        if len(self._guests) >= MAX_GUESTS:
-            del self._guests[next(iter(self._guests))]
-        self._guests[source] = None
+    def admitted(self, source: Endpoint, member: bool, now: float) -> None:
+        """The stream of a member, or of who holds an invitation, has come in."""
+        self._accepted[source], self._unused[source] = now, None
+        if member:
+            self._guests[source] = None
+        if len(self._unused) > MAX_UNUSED:
+            self._look(now)
+            for oldest in list(self._unused)[:-MAX_UNUSED]:
+                self._leave(oldest, now)
+
+    def run(self, now: float) -> None:
+        """Close those that came in and that nobody uses."""
+        if not self._accepted or now < self._look_at:
+            return
+        self._look(now)
+        for source, used_at in list(self._accepted.items()):
+            if now - used_at > UNUSED:
+                self._leave(source, now)
+
+    def _look(self, now: float) -> None:
+        self._look_at = now + LOOK_INTERVAL
+        for peer in self._state.peers.values():
+            for path in _streams(peer) if peer.sessions() else ():
+                if path.endpoint in self._accepted:
+                    self._accepted[path.endpoint] = now
+                    self._unused.pop(path.endpoint, None)
+
+    def _leave(self, source: Endpoint, now: float) -> None:
+        self._state.outputs.append(CloseStream(source))
+        self.closed(source, "nobody uses it", now)
 
     def misdirected(self, source: Endpoint) -> None:
         """By this stream somebody calls another node: say who answers here, once."""
@@ -142,9 +176,7 @@ class Streams:
 
     def closed(self, endpoint: Endpoint, reason: str, now: float) -> None:
         """The connection has ended, or never came about."""
-        self._dialled.pop(endpoint, None)
-        self._told.pop(endpoint, None)
-        self._guests.pop(endpoint, None)
+        self._forget(endpoint)
         for peer in list(self._state.peers.values()):
             fallback, path = peer.fallback, peer.paths.direct(endpoint)
             if endpoint in fallback.endpoints:
@@ -159,6 +191,13 @@ class Streams:
             if peer.path is None:
                 peer.last_error = f"stream: {reason}"
             self._dialogue.touched = True
+
+    def _forget(self, endpoint: Endpoint) -> None:
+        self._dialled.pop(endpoint, None)
+        self._told.pop(endpoint, None)
+        self._guests.pop(endpoint, None)
+        self._accepted.pop(endpoint, None)
+        self._unused.pop(endpoint, None)
 
     def _settle(self, peer: Peer, now: float) -> float:
         """UDP reaches the peer: leave its streams, and close those that nobody uses."""
@@ -182,9 +221,9 @@ class Streams:
 
     def _thin_out(self, peer: Peer, now: float) -> None:
         """Of several proven streams keep one."""
-        dialled = peer.fallback.endpoints
-        own = [path for path in _streams(peer) if path.valid and path.endpoint in dialled]
-        theirs = [path for path in _streams(peer) if path.valid and path.endpoint not in dialled]
+        proven = [path for path in _streams(peer) if path.valid]
+        theirs = [path for path in proven if path.endpoint in self._accepted]
+        own = [path for path in proven if path.endpoint not in self._accepted]
         for path in own:
             self._dialled.pop(path.endpoint, None)
         if theirs and peer.id < self._state.identity.id:
@@ -200,8 +239,7 @@ class Streams:
 
     def _close(self, peer: Peer, path: Path, now: float) -> None:
         self._state.outputs.append(CloseStream(path.endpoint))
-        self._dialled.pop(path.endpoint, None)
-        self._told.pop(path.endpoint, None)
+        self._forget(path.endpoint)
         peer.paths.drop(path)
         self._dialogue.paths_changed(peer, now)
 

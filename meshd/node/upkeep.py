@@ -116,6 +116,7 @@ class Upkeep:
                 due = min(due, self._ways(peer, now))
         self._handshakes.unproven.expire(now)
         self._relay.expire(now)
+        self._streams.run(now)
         pings = self._dialogue.expire_pings(now)
         self._pass_at = max(now + MIN_INTERVAL, due if pings is None else min(due, pings))
         self._measured = [p for p in peers if p.paths.measuring or p.active(now)]

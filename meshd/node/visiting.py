@@ -91,7 +91,7 @@ class Visitors:
 
     `invitations` gives the locators of those that may still be used; `unix_time` the wall clock's
     time at a monotonic one; `name` is what servers are called in requests (their address, if
-    empty). `admitted` hears of every member that came in.
+    empty). `admitted` hears of everyone who came in: from where, whether as a member, and when.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class Visitors:
         self._random_bytes = random_bytes
         self._name = name
         self._used: dict[bytes, float] = {}
-        self.admitted: Callable[[Endpoint], None] = lambda source: None
+        self.admitted: Callable[[Endpoint, bool, float], None] = lambda source, member, now: None
 
     def greet(self, endpoint: Endpoint, certificate: bytes, now: float) -> bytes | None:
         """See `gate.Gate.greet`."""
@@ -128,8 +128,7 @@ class Visitors:
             joiner = hmac.compare_digest(right, mac) or joiner
         if found is None or not (member or joiner) or not self._fresh(head, now):
             return Refuse()
-        if member:
-            self.admitted(source)
+        self.admitted(source, member, now)
         return Admit(end + 4)
 
     def _fresh(self, head: bytes, now: float) -> bool:

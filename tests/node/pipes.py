@@ -61,7 +61,7 @@ class Pipes:
         source = (STREAM + host.endpoints[0][0], self._ports)
         self.ends[host.name, endpoint] = found, source
         self.ends[found.name, source] = host, endpoint
-        found.node.streams.admitted(source)
+        found.node.streams.admitted(source, True, self._mesh.world.now)
         return found, source
 
     def _arrive(self, host: Host, payload: bytes, source: Endpoint) -> None:

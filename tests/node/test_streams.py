@@ -99,6 +99,29 @@ def test_of_two_streams_that_of_the_lower_id_stays() -> None:
     assert low.way(high) == high.way(low) == "stream"
 
 
+@pytest.mark.parametrize("name", ["beta", "delta"])
+def test_of_two_that_come_about_one_after_the_other_one_stays(name: str) -> None:
+    mesh = Mesh()
+    addresses = ["198.51.100.50", "198.51.100.51"]
+    alpha, beta = mesh.alpha(OPEN, addresses=addresses), mesh.host(name, config=SHUT)
+    mesh.connect(alpha, beta)
+    for here in addresses:
+        mesh.network.block(here, beta.endpoints[0][0])
+        mesh.network.block(beta.endpoints[0][0], here)
+    send = mesh.pipes.send
+
+    def slowly(host: Host, payload: bytes, endpoint: Endpoint) -> None:
+        late = endpoint[0].endswith(".51") and (host.name, endpoint) not in mesh.pipes.ends
+        mesh.world.after(0.5 if late else 0.0, lambda: send(host, payload, endpoint))
+
+    mesh.pipes.send = slowly  # type: ignore[method-assign]
+    mesh.run(30)
+    assert mesh.pipes.dials[name] >= 2
+    assert len(mesh.pipes.ends) == 2  # both ends of one
+    assert len(streams_of(beta, alpha)) == 1
+    assert alpha.way(beta) == beta.way(alpha) == "stream"
+
+
 def test_where_only_one_accepts_the_other_dials() -> None:
     mesh = Mesh()
     alpha, beta = mesh.alpha(OPEN), mesh.host("beta", config=SHUT)
@@ -245,6 +268,39 @@ def test_nobody_is_introduced_that_was_not_dialled() -> None:
 
 
 # Bounds
+
+
+@pytest.mark.parametrize("member", [True, False])
+def test_a_stream_that_came_in_and_that_nobody_uses_is_closed(member: bool) -> None:
+    mesh = Mesh()
+    alpha, beta = pair(mesh)
+    mesh.connect(alpha, beta)
+    stranger: Endpoint = ("tls:203.0.113.9", 50_000)
+    mesh.pipes.ends["alpha", stranger] = beta, ("tls:203.0.113.1", 443)
+    alpha.node.streams.admitted(stranger, member, mesh.world.now)
+    mesh.run(UNUSED - 1)
+    assert not mesh.pipes.closed
+    mesh.run(10)
+    assert mesh.pipes.closed["alpha"] == 1
+
+
+def test_of_those_that_came_in_and_that_nobody_has_used_the_oldest_goes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("meshd.node.streams.MAX_UNUSED", 3)
+    mesh = Mesh()
+    alpha, beta = pair(mesh)
+    block(mesh, alpha, beta)
+    mesh.connect(alpha, beta)
+    mesh.run(5)
+    assert alpha.way(beta) == "stream"
+    closed: list[Endpoint] = []
+    for number in range(6):
+        alpha.node.streams.admitted(("tls:203.0.113.9", number), True, mesh.world.now)
+    monkeypatch.setattr(mesh.pipes, "close", lambda host, endpoint: closed.append(endpoint))
+    alpha.settle()
+    assert closed == [("tls:203.0.113.9", number) for number in range(3)]
+    assert alpha.way(beta) == "stream"
 
 
 def test_so_many_are_dialled_at_once_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:

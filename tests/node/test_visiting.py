@@ -33,12 +33,12 @@ class Site:
 
     def __init__(self, secret: bytes = SECRET, invitations: tuple[bytes, ...] = ()) -> None:
         self.ahead = 0.0
-        self.members: list[Endpoint] = []
+        self.came: list[tuple[Endpoint, bool, float]] = []
         rng = Random(1)
         self.visitors = Visitors(
             secret, lambda: invitations, lambda now: UNIX + now + self.ahead, rng.randbytes
         )
-        self.visitors.admitted = self.members.append
+        self.visitors.admitted = lambda *told: self.came.append(told)
         self.gate: Gate = self.visitors
 
     def greeting(self, endpoint: Endpoint = HERE, now: float = 0.0) -> bytes:
@@ -56,7 +56,7 @@ def test_a_member_comes_in_and_its_datagrams_stand_behind_the_request() -> None:
     site, member = Site(), Site()
     greeting = member.greeting()
     assert site.gate.admit(greeting + b"row", THERE, CERTIFICATE, 0.0) == Admit(len(greeting))
-    assert site.members == [THERE]
+    assert site.came == [(THERE, True, 0.0)]
 
 
 def test_a_first_flight_is_a_request_that_any_web_server_understands() -> None:
@@ -97,7 +97,7 @@ def test_a_token_counts_once() -> None:
     site, greeting = Site(), Site().greeting()
     assert site.admits(greeting)
     assert not site.admits(greeting)
-    assert len(site.members) == 1
+    assert len(site.came) == 1
 
 
 @pytest.mark.parametrize("off", [-TOLERANCE - 1, TOLERANCE + 1, -3600.0, 3600.0])
@@ -120,7 +120,7 @@ def test_who_holds_an_invitation_comes_in_but_is_no_member() -> None:
     greeting = joiner.greet(HERE, CERTIFICATE, 0.0)
     assert greeting is not None
     assert site.admits(greeting)
-    assert not site.members
+    assert site.came == [(THERE, False, 0.0)]
     assert not Site().admits(joiner.greet(HERE, CERTIFICATE, 0.0) or b"")
 
 
