@@ -15,6 +15,8 @@ from meshd.node.wire import STREAM, Endpoint
 
 ADDRESSES = 4
 """Addresses of a proxy's name that are tried."""
+ADDRESS_TIME = 2.0
+"""Seconds in which each of them has to accept: of two IP versions one may lead nowhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,10 @@ async def _reach(proxy: ConnectProxy, loop: asyncio.AbstractEventLoop) -> socket
     failed: OSError | None = None
     for *_, address in found[:ADDRESSES]:
         try:
-            return await tcp.connect(str(address[0]), proxy.port, loop)
+            connecting = tcp.connect(str(address[0]), proxy.port, loop)
+            return await asyncio.wait_for(connecting, ADDRESS_TIME)
+        except asyncio.TimeoutError:
+            failed = ConnectionRefusedError("the proxy does not answer")
         except OSError as error:
             failed = error
     raise failed or ConnectionRefusedError("the proxy's name has no address")

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
 
+from meshd import dialling
+from meshd.host import tcp
 from meshd.host.proxies import ConnectProxy
 from tests.streams import End, ends
 
@@ -116,6 +119,32 @@ async def test_a_proxy_that_is_not_there_is_the_reason() -> None:
     async with ends(here):
         here.send(DATA, ("tls:192.0.2.1", 443))
         assert (await here.heard.until_closed())[1] == "Connection refused"
+
+
+async def test_of_a_proxys_addresses_one_that_leads_nowhere_is_soon_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tried: list[str] = []
+    connect = tcp.connect
+
+    async def hanging(host: str, port: int, loop: asyncio.AbstractEventLoop) -> socket.socket:
+        tried.append(host)
+        if host == "192.0.2.1":
+            await asyncio.Event().wait()
+        return await connect(host, port, loop)
+
+    async def resolved(host: str, port: int, **options: object) -> list[tuple[object, ...]]:
+        return [(2, 1, 6, "", (address, port)) for address in ("192.0.2.1", "127.0.0.1")]
+
+    monkeypatch.setattr(dialling, "ADDRESS_TIME", 0.01)
+    monkeypatch.setattr(tcp, "connect", hanging)
+    async with running(Proxy(status=b"503 No")) as proxy:
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolved)
+        here = End(proxy=ConnectProxy("proxy.example", proxy.port))
+        async with ends(here):
+            here.send(DATA, ("tls:192.0.2.9", 443))
+            assert (await here.heard.until_closed())[1] == "proxy-refused: status 503"
+    assert tried == ["192.0.2.1", "127.0.0.1"]
 
 
 async def test_a_proxy_without_address_is_the_reason() -> None:
