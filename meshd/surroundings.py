@@ -8,7 +8,6 @@ None of what is learnt is believed by the node before a round trip proves it.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import socket
 import time
@@ -28,8 +27,9 @@ LOOK_INTERVAL = 30.0
 """Seconds between two looks at the addresses, where the kernel does not tell of changes."""
 ASLEEP = 5.0
 """Seconds from which a pause between two looks at the clock was a sleep."""
-RESOLVE_AGAIN = 60.0
-"""Seconds between two look-ups of the bootstrap names."""
+RESOLVE_FIRST, RESOLVE_AGAIN = 1.0, 60.0
+"""Seconds between two look-ups of the bootstrap names: the second, but after one that failed the
+first, doubled up to it. A host that has just started may have an address before it has DNS."""
 MAX_BOOTSTRAP = 8
 
 _log = logging.getLogger("meshd")
@@ -169,18 +169,27 @@ class Surroundings:
         """Look up where to begin, again and again while nobody is reached, and when the network
         has changed: names move."""
         loop, state = asyncio.get_running_loop(), self._node.state
+        again = RESOLVE_FIRST
         while self._config.bootstrap:
             found: list[Endpoint] = []
+            failed = False
             alone = not any(peer.current is not None for peer in state.peers.values())
             for host, port in self._config.bootstrap if alone else ():
-                with contextlib.suppress(OSError):
+                try:
                     results = await loop.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
                     found += [(str(item[4][0]), int(item[4][1])) for item in results]
+                except OSError:
+                    failed = True
             if found:
                 self._node.places.set_bootstrap(list(dict.fromkeys(found))[:MAX_BOOTSTRAP])
+            pause = again if failed else RESOLVE_AGAIN
+            again = min(RESOLVE_AGAIN, 2 * again) if failed else RESOLVE_FIRST
             self._resolve.clear()
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._resolve.wait(), RESOLVE_AGAIN)
+            try:
+                await asyncio.wait_for(self._resolve.wait(), pause)
+                again = RESOLVE_FIRST
+            except asyncio.TimeoutError:
+                pass
 
 
 def _clocks() -> tuple[float, float]:

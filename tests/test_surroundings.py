@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import pairwise
 from random import Random
 
 import pytest
@@ -291,3 +292,23 @@ async def test_names_are_looked_up_again_at_once_when_the_network_has_changed(
         assert await asyncio.wait_for(asked.get(), 5.0) == "seed.example"
         made.surroundings._moved(True)
         assert await asyncio.wait_for(asked.get(), 5.0) == "seed.example"
+
+
+async def test_names_that_are_not_known_yet_are_looked_up_again_soon_and_then_more_seldom(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: asyncio.Queue[float] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+
+    async def unreachable(host: str, *_: object, **__: object) -> list[object]:
+        asked.put_nowait(loop.time())
+        raise OSError("no name server")
+
+    monkeypatch.setattr(loop, "getaddrinfo", unreachable)
+    monkeypatch.setattr("meshd.surroundings.RESOLVE_FIRST", 0.01)
+    config = replace(CONFIG, bootstrap=(("seed.example", 7),))
+    with around(monkeypatch, config):
+        times = [await asyncio.wait_for(asked.get(), 5.0) for _ in range(5)]
+    pauses = [later - earlier for earlier, later in pairwise(times)]
+    for turn, pause in enumerate(pauses):
+        assert pause > 0.009 * 2**turn
