@@ -151,6 +151,7 @@ class NodeBackend:
         for reason, count in gossip.refused.items():
             drops[f"gossip-{reason}"] = count
         streams = self.streams()
+        drops["stream-queue"], drops["stream-malformed"] = streams.dropped, streams.malformed
         used = [(peer, peer.path) for peer in state.members() if peer.path is not None]
         return Statistics(
             version=__version__,

@@ -34,6 +34,10 @@ class Figures(NamedTuple):
     """Connections that were no members'."""
     bytes_in: int = 0
     bytes_out: int = 0
+    dropped: int = 0
+    """Sends that waited for a stream and gave way to newer ones."""
+    malformed: int = 0
+    """Streams that were closed because what came was no row of datagrams."""
 
 
 class Streaming:
@@ -42,7 +46,6 @@ class Streaming:
     Attributes:
         host: what carries the datagrams.
         listening: whether others may dial us.
-        notices: sentences for `status`.
     """
 
     def __init__(self, config: Config, port: int, mesh_secret: bytes, state: Path) -> None:
@@ -51,7 +54,8 @@ class Streaming:
 
         Raises LocalError: the configuration asks for what cannot be; a taken port is a notice.
         """
-        self.notices: list[str] = []
+        self._notices: list[str] = []
+        self._certificate: ServedCertificate | None = None
         self.listening = False
         self._node: Node | None = None
         self._pump: Pump | None = None
@@ -86,14 +90,27 @@ class Streaming:
             + counters.timed_out
             + counters.crowded_out
         )
+        traffic = host.traffic
         return Figures(
-            len(host.connections()), refused, host.traffic.bytes_in, host.traffic.bytes_out
+            len(host.connections()),
+            refused,
+            traffic.bytes_in,
+            traffic.bytes_out,
+            traffic.batches_dropped,
+            traffic.bad_frames,
         )
+
+    @property
+    def notices(self) -> list[str]:
+        """Sentences for `status`."""
+        problem = self._certificate.problem if self._certificate is not None else None
+        return [*self._notices, *([problem] if problem else [])]
 
     def _listen(self, config: Config, port: int, state: Path) -> None:
         security = config.security
+        self._certificate = certificate(security, state)
         entrance = Entrance(
-            certificate(security, state),
+            self._certificate,
             website_for(security.fallback, front=security.stealth_mode, clock=time.time),
             Site(nothing(), time.time, plain=True),
             security.proxy_sources,
@@ -101,7 +118,7 @@ class Streaming:
         try:
             self.host.listen(port, entrance, address=config.listen_address)
         except HostError as error:
-            self.notices.append(f"others cannot reach this node by TLS: {error}")
+            self._notices.append(f"others cannot reach this node by TLS: {error}")
         else:
             self.listening = True
 

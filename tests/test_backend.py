@@ -19,6 +19,7 @@ from meshd.node.grants import Grants
 from meshd.node.invitation import decode_token
 from meshd.node.outputs import Output
 from meshd.node.pinging import PING_TIMEOUT
+from meshd.streaming import Figures
 from tests.devices import ALPHA_AT, Side, connected, founder, ipv4, neighbour
 
 
@@ -136,6 +137,7 @@ async def test_the_counters_follow_what_happened(alpha: Desk, beta: Desk) -> Non
     await beta.side.until(lambda: beta.side.tun.written == [packet])
     alpha.side.node.state.auth_failures["certificate-expired"] = 3
     alpha.side.node.state.drops.update({"replay": 2, "multicast": 9})
+    alpha.backend.streams = lambda: Figures(connections=3, refused=4, dropped=5, malformed=6)
     sent, received = alpha.backend.statistics(), beta.backend.statistics()
     assert (sent.packets_sent, sent.bytes_sent) == (1, len(packet))
     assert (received.packets_received, received.bytes_received) == (1, len(packet))
@@ -143,6 +145,8 @@ async def test_the_counters_follow_what_happened(alpha: Desk, beta: Desk) -> Non
     assert sent.auth_failures == 3
     assert sent.drops["replay"] == 2
     assert "multicast" not in sent.drops
+    assert (sent.drops["stream-queue"], sent.drops["stream-malformed"]) == (5, 6)
+    assert (sent.stream_connections, sent.streams_refused) == (3, 4)
     assert sent.members == {"alive": 1, "suspect": 0, "dead": 0, "left": 0}
     assert sent.certificate_expiry == alpha.side.identity.certificate.not_after
     assert sent.gossip_messages_sent > 0

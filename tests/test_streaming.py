@@ -113,7 +113,7 @@ async def test_garbage_in_an_admitted_stream_ends_it_and_nothing_else(
     assert there.host.send([junk, junk], 80, 1, place(here)) == 0
     await turns_until(lambda: alpha.node.state.drops["unknown-kind"] == 1)
     there.host._streams[place(here)]._write(b"\xff\xff" + bytes(600))
-    await turns_until(lambda: here.host.traffic.bad_frames == 1)
+    await turns_until(lambda: here.figures().malformed == 1)
     await turns_until(lambda: not here.host.connections())
     assert not alpha.failures
 
@@ -124,7 +124,7 @@ async def test_a_stranger_gets_nothing_and_is_counted(
     _, _, here, _ = sides
     answer = await visit(place(here), b"GET / HTTP/1.0\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 404 ")
-    assert here.figures() == Figures(0, 1, 0, 0)
+    assert here.figures() == Figures(connections=0, refused=1)
 
 
 async def test_with_stealth_a_stranger_gets_the_website(tmp_path: Path) -> None:
@@ -145,6 +145,18 @@ async def test_a_taken_port_is_a_notice(tmp_path: Path) -> None:
     assert not streaming.listening
     (notice,) = streaming.notices
     assert str(port) in notice
+    await streaming.stop()
+
+
+async def test_a_certificate_that_becomes_unusable_is_a_notice(tmp_path: Path) -> None:
+    streaming = Streaming(CONFIG, 0, bytes(32), tmp_path)
+    assert streaming.notices == []
+    (tmp_path / "tls.crt").write_text("half of a renewal")
+    assert streaming._certificate is not None
+    streaming._certificate.refresh()
+    (notice,) = streaming.notices
+    assert "tls.crt" in notice
+    assert "still shown" in notice
     await streaming.stop()
 
 
