@@ -40,6 +40,8 @@ class Channels:
         self._dialogue = dialogue
         self._channels: dict[int, list[Path]] = {}
         """By number, which is the relay's choice: two relays may choose the same."""
+        self._relays: dict[NodeId, None] = {}
+        """Who relays to somebody for us: of others the way may move unnoticed."""
         dialogue.relay_moved = self._relay_moved
         for kind in (control.RelayOpen, control.RelayOpened, control.RelayRefused):
             dialogue.handlers[kind] = self._take
@@ -94,6 +96,7 @@ class Channels:
             return
         path = target.paths.relayed(relay.id, channel, way.endpoint, now)
         path.by_stream = by_stream
+        self._relays[relay.id] = None
         self._keep(channel, path)
         self._dialogue.touched = True
         if target.current is None:
@@ -130,11 +133,15 @@ class Channels:
 
     def _relay_moved(self, relay: Peer, now: float) -> None:
         """The way to a relay is another: so are the paths through it, or they are none."""
+        if relay.id not in self._relays:
+            return
+        del self._relays[relay.id]
         way = relay.path
         for other in self._state.peers.values():
             for relayed in other.paths:
                 if relayed.relay != relay.id:
                     continue
+                self._relays[relay.id] = None
                 if way is not None and way.kind is not PathKind.RELAY:
                     relayed.endpoint = way.endpoint
                     continue

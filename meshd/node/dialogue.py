@@ -186,7 +186,8 @@ class Dialogue:
                 self.touched = True
             session.endpoint = source
         path.last_received = now
-        if not peer.paths.measuring and peer.active(now):
+        used = peer.path
+        if used is not None and used.adapts and not peer.paths.measuring and peer.active(now):
             self.touched = True
         if not session.confirmed:
             session.confirmed = True

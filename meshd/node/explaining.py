@@ -74,9 +74,9 @@ class Explaining:
 
     def _why(self, peer: Peer, message: Control, now: float) -> None:
         assert isinstance(message, Why)
-        if now - self._answered.pop(peer.id, float("-inf")) < ANSWER_INTERVAL:
-            self._answered[peer.id] = now
+        if now - self._answered.get(peer.id, float("-inf")) < ANSWER_INTERVAL:
             return
+        self._answered.pop(peer.id, None)
         while len(self._answered) >= MAX_ANSWERED:
             del self._answered[next(iter(self._answered))]
         self._answered[peer.id] = now

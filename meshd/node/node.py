@@ -46,7 +46,7 @@ MAX_OUTPUTS = 8192
 
 
 class Node:
-    """A member of a mesh. `outbound` is where packets from the TUN go; see `forwarding`."""
+    """A member of a mesh. `outbound` takes packets from the TUN (see there)."""
 
     def __init__(
         self,

@@ -258,3 +258,17 @@ def test_two_equal_relays_are_exchanged_once_a_minute_at_most() -> None:
     assert None not in [relay for _, relay in used]
     times = [at for at, _ in used[1:]]
     assert all(later - earlier >= 60 for earlier, later in pairwise(times))
+
+
+def test_only_who_relays_for_us_is_followed_when_its_way_moves() -> None:
+    mesh = Mesh()
+    (alpha,), gamma, delta = symmetric(mesh)
+    epsilon = mesh.host("epsilon", config=replace(CONFIG, relays=False))
+    mesh.connect(gamma, epsilon)
+    followed = gamma.node._channels._relays
+    assert list(followed) == [alpha.identity.id]
+    delta.kill()
+    gamma.node.state.peers.pop(delta.identity.id)
+    alpha.kill()
+    mesh.until(lambda: gamma.peer(alpha).path is None, within=30)
+    assert not followed

@@ -99,6 +99,15 @@ def test_who_asks_too_often_gets_no_answer_for_a_while() -> None:
     assert [told.token for told in alpha.told(Explained)] == [0, 11]
 
 
+def test_who_goes_on_asking_too_often_is_answered_now_and_then() -> None:
+    mesh = Mesh()
+    alpha, beta = mesh.pair()
+    for token in range(10):
+        ask(alpha, beta, token)
+        mesh.run(0.8 * ANSWER_INTERVAL)
+    assert len(alpha.told(Explained)) == 5
+
+
 def test_an_answer_that_nobody_asked_for_is_dropped() -> None:
     mesh = Mesh()
     alpha, beta = mesh.pair()

@@ -48,6 +48,22 @@ def test_nodes_in_peace_have_little_to_do(runs: list[float]) -> None:
     assert len(runs) / 60 / 2 < 3
 
 
+def test_packets_by_a_stream_are_no_reason_to_look_at_all_peers(runs: list[float]) -> None:
+    mesh = Mesh()
+    config = replace(CONFIG, accepts_streams=True, relays=False)
+    alpha, beta = mesh.alpha(config), mesh.host("beta", config=config)
+    part(mesh, alpha, beta)
+    mesh.connect(alpha, beta)
+    mesh.run(10)
+    assert alpha.way(beta) == "stream"
+    runs.clear()
+    for number in range(200):
+        mesh.world.after(number * 0.05, lambda: alpha.send(beta, b"alpha's"))
+        mesh.world.after(number * 0.05, lambda: beta.send(alpha, b"beta's"))
+    mesh.run(10)
+    assert len(runs) / 10 / 2 < 3
+
+
 def test_a_member_out_of_reach_costs_no_busy_waiting(runs: list[float]) -> None:
     mesh = Mesh()
     alpha, beta, gamma = (
