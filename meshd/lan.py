@@ -72,7 +72,7 @@ class Lan:
         if now - self._ran_at < RUN_INTERVAL:
             return
         self._ran_at = now
-        words = self.neighbourhood.words(self._node.state.unix_time(now))
+        words = self._words_of(now)
         if self._opening is None and self._words and words != self._words:
             self._opening = self._loop.create_task(self._retell(words))
         self.neighbourhood.run(now)
@@ -100,7 +100,7 @@ class Lan:
 
     async def _open(self, interfaces: Sequence[str]) -> None:
         now = self._loop.time()
-        self._words = self.neighbourhood.words(self._node.state.unix_time(now))
+        self._words = self._words_of(now)
         addresses = [each.address for each in self._found]
         try:
             await self._mdns.open(interfaces, addresses, self._port, self._words)
@@ -109,6 +109,11 @@ class Lan:
             if self.notice is None:
                 _log.warning("%s", error)
             self.notice = str(error)
+
+    def _words_of(self, now: float) -> dict[str, str]:
+        """What to say now, of the addresses that are said first."""
+        endpoints = [(each.address, self._port) for each in self._found]
+        return self.neighbourhood.words(self._node.state.unix_time(now), endpoints)
 
     async def _retell(self, words: dict[str, str]) -> None:
         try:

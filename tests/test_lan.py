@@ -97,11 +97,17 @@ async def settled(lan: Lan) -> None:
         await lan._opening
 
 
+def said(lan: Lan, at: Attached, later: float = 0.0) -> dict[str, str]:
+    """The words of a node that is there alone."""
+    return lan.neighbourhood.words(time.time() + later, [(at.address, PORT)])
+
+
 async def test_it_is_opened_where_the_host_is_and_anew_where_it_goes(lan: Lan, air: Air) -> None:
     lan.moved([HOME])
-    words = lan.neighbourhood.words(time.time())
+    words = said(lan, HOME)
     assert await air.next() == ("open", [HOME.address], [HOME.address], PORT, words)
     lan.moved([CAFE])
+    words = said(lan, CAFE)
     assert await air.next() == ("open", [CAFE.address], [CAFE.address], PORT, words)
     assert lan.neighbourhood.networks == networks([CAFE])
     assert air.done.count(("close",)) == 2
@@ -133,10 +139,9 @@ async def test_the_words_change_with_the_hour(lan: Lan, air: Air) -> None:
     lan._node.state.unix_offset += HOUR
     lan.tick()
     lan.tick()
-    words = lan.neighbourhood.words(time.time() + HOUR)
-    assert await air.next() == ("tell", words)
+    assert await air.next() == ("tell", said(lan, HOME, HOUR))
     lan.moved([CAFE])
-    assert (await air.next())[4] == words
+    assert (await air.next())[4] == said(lan, CAFE, HOUR)
 
 
 async def test_where_multicast_fails_a_notice_says_so_until_it_works(

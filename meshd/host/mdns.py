@@ -28,8 +28,9 @@ MAX_ADDRESSES = 8
 MAX_ASKED = 8
 """Services at a time whose address is asked for, where it did not come along."""
 ASK_MS = 1500
-HEARD_PER_SECOND, HEARD_BURST = 20.0, 64.0
-"""Services that are looked at: a LAN may hold any number of them."""
+HEARD_PER_SECOND, HEARD_BURST = 500.0, 512.0
+"""Services that are looked at, a few percent of a processor: so many that who floods the LAN with
+them does not hide the others."""
 
 Heard = Callable[[str, Mapping[str, str], "list[tuple[str, int]]"], None]
 
