@@ -33,6 +33,7 @@ IFF_TUN_NO_PI = 0x0001 | 0x1000
 READS_MAX = 64
 """Packets taken from one device before the other direction has its turn."""
 PACKET_MAX = 2048
+ORDERS_MAX = 65_536
 LIMIT = 4000
 """Packets under way in one direction; the line loses what exceeds them."""
 FULL_SIZE = 1500
@@ -218,7 +219,7 @@ def play(seed: int) -> None:
     ways: dict[int, Direction] = {}
     names: dict[str, int] = {}
     writers: dict[int, Callable[[bytes], object]] = {}
-    orders = sys.stdin.buffer
+    orders, begun = sys.stdin.fileno(), b""
     while True:
         due = min((way.next_due() for way in ways.values()), default=math.inf)
         wait = None if due == math.inf else max(due - time.monotonic(), 0.0)
@@ -228,10 +229,13 @@ def play(seed: int) -> None:
             if fd in ready:
                 _take(fd, way, now)
             way.leave(now, writers[fd])
-        if orders in ready:
-            order = orders.readline()
-            if not order:
-                return
+        if orders not in ready:
+            continue
+        said = os.read(orders, ORDERS_MAX)
+        if not said:
+            return
+        *complete, begun = (begun + said).split(b"\n")
+        for order in complete:
             changed = json.loads(order)
             name = changed.pop("device")
             if name not in names:
