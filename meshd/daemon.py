@@ -104,7 +104,11 @@ class Daemon:
             stack.callback(self._tun.close)
             await self._configure_tun()
             self._streaming = Streaming(
-                config, self._udp.port, self._identity.mesh_secret, self._storage.state
+                config,
+                self._udp.port,
+                self._identity.mesh_secret,
+                self._identity.mesh.mesh_id,
+                self._storage.state,
             )
             self._node = self._make_node()
             self._pump = Pump(self._node, self._tun, self._udp, self._perform, self._fail)

@@ -67,7 +67,8 @@ async def _exchange(joiner: Joiner, token: Token, config: Config) -> None:
             joiner.consider(endpoints)
             stirred.set()
 
-    gate = visiting.Joiner(locate(token.invitation_id), lambda now: time.time(), os.urandom)
+    locator = locate(token.invitation_id)
+    gate = visiting.Joiner(token.mesh_id, locator, lambda now: time.time(), os.urandom)
     streams = StreamHost(gate, manner(config), on_batch=on_batch, on_closed=lambda *_: None)
     wanted = config.network.lan_discovery
     searching = loop.create_task(search(SEARCH_AFTER, on_nearby)) if wanted else None

@@ -48,7 +48,9 @@ class Streaming:
         listening: whether others may dial us.
     """
 
-    def __init__(self, config: Config, port: int, mesh_secret: bytes, state: Path) -> None:
+    def __init__(
+        self, config: Config, port: int, mesh_secret: bytes, mesh_id: bytes, state: Path
+    ) -> None:
         """Listen on TCP `port`, if the configuration says so. `state`: where a certificate that we
         make is kept.
 
@@ -60,7 +62,12 @@ class Streaming:
         self._node: Node | None = None
         self._pump: Pump | None = None
         self._gate = Visitors(
-            mesh_secret, self._locators, _wall_clock, os.urandom, config.security.tls_name
+            mesh_secret,
+            mesh_id,
+            self._invited,
+            _wall_clock,
+            os.urandom,
+            config.security.tls_name,
         )
         self.host = StreamHost(
             self._gate, manner(config), on_batch=self._on_batch, on_closed=self._on_closed
@@ -108,10 +115,13 @@ class Streaming:
 
     def _listen(self, config: Config, port: int, state: Path) -> None:
         security = config.security
-        self._certificate = certificate(security, state)
+        shown = self._certificate = certificate(security, state)
+        site = website_for(
+            security.fallback, front=security.stealth_mode, clock=time.time, made=shown.made
+        )
         entrance = Entrance(
-            self._certificate,
-            website_for(security.fallback, front=security.stealth_mode, clock=time.time),
+            shown,
+            site,
             Site(nothing(), time.time, plain=True),
             security.proxy_sources,
         )
@@ -122,8 +132,8 @@ class Streaming:
         else:
             self.listening = True
 
-    def _locators(self) -> list[bytes]:
-        return [] if self._node is None else self._node.streams.locators(time.time())
+    def _invited(self, locator: bytes) -> bool:
+        return self._node is not None and self._node.streams.invited(locator, time.time())
 
     def _on_batch(self, data: memoryview, segment: int, source: Endpoint) -> None:
         if self._pump is not None:

@@ -52,11 +52,14 @@ PAGE = """<!DOCTYPE html>
 """What the website shows where none was given."""
 
 
-def website_for(fallback: str | None, *, front: bool, clock: Callable[[], float]) -> Website:
+def website_for(
+    fallback: str | None, *, front: bool, clock: Callable[[], float], made: int = 0
+) -> Website:
     """The website for `security.fallback`: http://host:port, unix:/path of a web server's socket,
-    or a directory; without one a page if `front`, else nothing but 404. Raises LocalError."""
+    or a directory; without one a page if `front`, last modified when `made` says, else nothing but
+    404. Raises LocalError."""
     if fallback is None:
-        find = website.one_page(PAGE, int(clock())) if front else website.nothing()
+        find = website.one_page(PAGE, made) if front else website.nothing()
         return Site(find, clock)
     closed = Site(website.nothing(502), clock)
     if fallback.startswith("unix:/"):

@@ -114,7 +114,7 @@ class End:
         address: str | None = "127.0.0.1",
     ) -> Endpoint:
         """Accept streams; the endpoint to dial."""
-        site = website or website_for(None, front=True, clock=lambda: LONG_AGO)
+        site = website or website_for(None, front=True, clock=lambda: LONG_AGO, made=int(LONG_AGO))
         plain = Site(nothing(), lambda: LONG_AGO, plain=True)
         entrance = Entrance(self.certificate, site, plain, sources)
         self.host.listen(0, entrance, address=address, limits=limits)

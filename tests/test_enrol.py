@@ -291,7 +291,8 @@ async def test_where_udp_is_blocked_a_stream_brings_the_joiner_in(
     inviter: Inviter, storage: Storage, tmp_path: Path
 ) -> None:
     config = Config(listen_address=LOOPBACK)
-    streaming = Streaming(config, 0, inviter.identity.mesh_secret, inviter.storage.state)
+    identity, state = inviter.identity, inviter.storage.state
+    streaming = Streaming(config, 0, identity.mesh_secret, identity.mesh.mesh_id, state)
     streaming.serve(inviter.node, inviter.pump)
     # A UDP port of the same number on which nobody answers.
     with socket.socket(type=socket.SOCK_DGRAM) as deaf:

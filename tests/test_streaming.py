@@ -34,7 +34,8 @@ async def sides(tmp_path: Path) -> AsyncIterator[tuple[Side, Side, Streaming, St
     for side in (alpha, beta):
         state = tmp_path / f"state{len(made)}"
         state.mkdir()
-        streaming = Streaming(CONFIG, 0, side.node.state.identity.mesh_secret, state)
+        identity = side.node.state.identity
+        streaming = Streaming(CONFIG, 0, identity.mesh_secret, identity.mesh.mesh_id, state)
         streaming.serve(side.node, side.pump)
         made.append(streaming)
     yield alpha, beta, made[0], made[1]
@@ -131,17 +132,28 @@ async def test_with_stealth_a_stranger_gets_the_website(tmp_path: Path) -> None:
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "index.html").write_text("<p>Welcome</p>")
     security = Security(stealth_mode=True, fallback=str(tmp_path / "site"))
-    streaming = Streaming(replace(CONFIG, security=security), 0, bytes(32), tmp_path)
+    streaming = Streaming(replace(CONFIG, security=security), 0, bytes(32), bytes(32), tmp_path)
     answer = await visit(place(streaming), b"GET / HTTP/1.0\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 200 ")
     assert answer.endswith(b"<p>Welcome</p>")
     await streaming.stop()
 
 
+async def test_the_page_does_not_tell_when_the_daemon_was_started(tmp_path: Path) -> None:
+    certificate(Security(), tmp_path)
+    for name in ("tls.crt", "tls.key"):
+        os.utime(tmp_path / name, (1_700_000_000, 1_700_000_000))
+    config = replace(CONFIG, security=Security(stealth_mode=True))
+    streaming = Streaming(config, 0, bytes(32), bytes(32), tmp_path)
+    answer = await visit(place(streaming), b"GET / HTTP/1.0\r\n\r\n")
+    assert b"\r\nLast-Modified: Tue, 14 Nov 2023 22:13:20 GMT\r\n" in answer
+    await streaming.stop()
+
+
 async def test_a_taken_port_is_a_notice(tmp_path: Path) -> None:
     with socket.create_server((LOOPBACK, 0)) as taken:
         port = taken.getsockname()[1]
-        streaming = Streaming(CONFIG, port, bytes(32), tmp_path)
+        streaming = Streaming(CONFIG, port, bytes(32), bytes(32), tmp_path)
     assert not streaming.listening
     (notice,) = streaming.notices
     assert str(port) in notice
@@ -162,7 +174,7 @@ async def test_a_certificate_that_becomes_unusable_is_a_notice(tmp_path: Path) -
 
 async def test_without_tls_nobody_listens(tmp_path: Path) -> None:
     config = replace(CONFIG, security=Security(use_tls=False))
-    streaming = Streaming(config, 0, bytes(32), tmp_path)
+    streaming = Streaming(config, 0, bytes(32), bytes(32), tmp_path)
     assert (streaming.listening, streaming.host.port, streaming.notices) == (False, 0, [])
     assert not os.listdir(tmp_path)
     await streaming.stop()

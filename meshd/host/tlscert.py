@@ -73,6 +73,7 @@ class ServedCertificate:
 
     Attributes:
         identity: what new connections show.
+        made: when the certificate's file was last written, at the start; Unix time.
         problem: a sentence where the files have changed into something unusable, else None; what
             was read before stays in force.
     """
@@ -83,6 +84,7 @@ class ServedCertificate:
         self._seen = self._stamps()
         self.identity = self._read()
         self.problem: str | None = None
+        self.made = self._seen[0][0] // 1_000_000_000
 
     def refresh(self) -> None:
         """Read the files again if they changed since."""

@@ -83,10 +83,10 @@ class Streams:
         self._look_at = float("-inf")
         handshakes.misdirected = self.misdirected
 
-    def locators(self, unix_time: float) -> list[bytes]:
-        """Of the invitations by which somebody may still join."""
-        invitations = self._handshakes.invitations.values()
-        return [each.locator for each in invitations if each.expiry >= unix_time]
+    def invited(self, locator: bytes, unix_time: float) -> bool:
+        """Whether somebody may still join by the invitation with this locator."""
+        invitation = self._handshakes.invitations.get(locator)
+        return invitation is not None and invitation.expiry >= unix_time
 
     def admitted(self, source: Endpoint, member: bool, now: float) -> None:
         """The stream of a member, or of who holds an invitation, has come in."""

@@ -7,15 +7,18 @@ Whoever dials begins with one HTTP request, and the datagrams stand right behind
     ...
     Cookie: sid=TOKEN; ...padding of any length...
 
-TOKEN is base64url (RFC 4648, no padding) of 48 bytes: 16 random ones, the Unix time in
-milliseconds as u64, 8 more random bytes, and a MAC, keyed BLAKE2s-128 over these 32 bytes and the
+TOKEN is base64url (RFC 4648, no padding) of 48 bytes: 16 that say by what key, the Unix time in
+milliseconds as u64, 8 random ones, and a MAC, keyed BLAKE2s-128 over these 32 bytes and the
 SHA-256 of the server's certificate. So a token is worth nothing at another server, and nothing to
 somebody in between who shows a certificate of their own. (TLS itself could bind it to the
 connection, but Python's ssl has no exporter.)
 
-Keys: members have one from the mesh secret; who joins has one from the invitation. Whoever shows
-no right token gets the website with all they have said, be it a token of a wrong time or one that
-was used before. Admission proves nothing else: what is sent by a stream is judged as over UDP.
+Keys: members have one from the mesh secret, and begin with random bytes; who joins has one from the
+invitation, and begins with its locator under a pad that only the mesh knows. So one look is enough,
+however many invitations are open: a search among them would be seen in how late the website is.
+Whoever shows no right token gets the website with all they have said, be it a token of a wrong time
+or one that was used before. Admission proves nothing else: what is sent by a stream is judged as
+over UDP.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ import base64
 import hmac
 import re
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from hashlib import blake2s
 
 from meshd.node.gate import Admit, Refuse, Verdict
@@ -42,7 +45,9 @@ PADDING_MIN, PADDING_MAX = 24, 700
 _HEAD = struct.Struct(">16sQ8s")
 _MAC_SIZE = 16
 _TOKEN = re.compile(rb"\r\nCookie: sid=([A-Za-z0-9_-]{64})[;\r]")
-_NOTHING = bytes(_HEAD.size + _MAC_SIZE)
+_PAD_SIZE = 16
+_NOTHING = b"A" * 64
+"""Where there is no token, so that this takes as long as if there were."""
 _PATHS = ("/", "/index.html", "/news", "/about", "/search?q=weather", "/static/app.css")
 _AGENT = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"
 
@@ -64,10 +69,17 @@ def greet(
     unix_time: float,
     random_bytes: Callable[[int], bytes],
     name: str | None = None,
+    *,
+    mesh_id: bytes = b"",
+    locator: bytes | None = None,
 ) -> bytes:
     """The first bytes for the server at `endpoint`, whose certificate (DER) has the SHA-256
-    `certificate`. `name`: what it is called, where there is a name for it."""
-    head = _HEAD.pack(random_bytes(16), int(unix_time * 1000), random_bytes(8))
+    `certificate`. `name`: what it is called, where there is a name for it; `locator`: of the
+    invitation, of whoever joins that mesh."""
+    beginning = random_bytes(_PAD_SIZE)
+    head = _HEAD.pack(beginning, int(unix_time * 1000), random_bytes(8))
+    if locator is not None:
+        head = _padded(mesh_id, locator, head) + head[_PAD_SIZE:]
     token = base64.urlsafe_b64encode(head + _mac(key, head, certificate)).decode()
     chance = random_bytes(3)
     spread = PADDING_MAX - PADDING_MIN
@@ -89,21 +101,24 @@ def greet(
 class Visitors:
     """The gate of one node: implements `gate.Gate`.
 
-    `invitations` gives the locators of those that may still be used; `unix_time` the wall clock's
-    time at a monotonic one; `name` is what servers are called in requests (their address, if
-    empty). `admitted` hears of everyone who came in: from where, whether as a member, and when.
+    `invited` tells whether a locator is that of an invitation that may still be used; `unix_time`
+    the wall clock's time at a monotonic one; `name` is what servers are called in requests (their
+    address, if empty). `admitted` hears of everyone who came in: from where, whether as a member,
+    and when.
     """
 
     def __init__(
         self,
         mesh_secret: bytes,
-        invitations: Callable[[], Iterable[bytes]],
+        mesh_id: bytes,
+        invited: Callable[[bytes], bool],
         unix_time: Callable[[float], float],
         random_bytes: Callable[[int], bytes],
         name: str | None = None,
     ) -> None:
         self._key = member_key(mesh_secret)
-        self._invitations = invitations
+        self._mesh_id = mesh_id
+        self._invited = invited
         self._unix_time = unix_time
         self._random_bytes = random_bytes
         self._name = name
@@ -116,16 +131,15 @@ class Visitors:
         return greet(self._key, endpoint, certificate, time, self._random_bytes, self._name)
 
     def admit(self, first: bytes, source: Endpoint, certificate: bytes, now: float) -> Verdict:
-        """See `gate.Gate.admit`. Every key is tried on everything, so that it takes its time."""
+        """See `gate.Gate.admit`. Both keys are tried on everything, so that it takes its time."""
         end = first.find(b"\r\n\r\n", 0, MAX_FIRST)
         found = _TOKEN.search(first, 0, end + 2) if end >= 0 else None
-        whole = base64.urlsafe_b64decode(found[1]) if found is not None else _NOTHING
+        whole = base64.urlsafe_b64decode(found[1] if found is not None else _NOTHING)
         head, mac = whole[: _HEAD.size], whole[_HEAD.size :]
+        locator = _padded(self._mesh_id, head[:_PAD_SIZE], head)
         member = hmac.compare_digest(_mac(self._key, head, certificate), mac)
-        joiner = False
-        for locator in self._invitations():
-            right = _mac(joiner_key(locator), head, certificate)
-            joiner = hmac.compare_digest(right, mac) or joiner
+        joiner = hmac.compare_digest(_mac(joiner_key(locator), head, certificate), mac)
+        joiner = self._invited(locator) and joiner
         if found is None or not (member or joiner) or not self._fresh(head, now):
             return Refuse()
         self.admitted(source, member, now)
@@ -151,21 +165,39 @@ class Joiner:
 
     def __init__(
         self,
+        mesh_id: bytes,
         locator: bytes,
         unix_time: Callable[[float], float],
         random_bytes: Callable[[int], bytes],
     ) -> None:
-        self._key = joiner_key(locator)
+        self._mesh_id = mesh_id
+        self._locator = locator
         self._unix_time = unix_time
         self._random_bytes = random_bytes
 
     def greet(self, endpoint: Endpoint, certificate: bytes, now: float) -> bytes | None:
         """See `gate.Gate.greet`."""
-        return greet(self._key, endpoint, certificate, self._unix_time(now), self._random_bytes)
+        return greet(
+            joiner_key(self._locator),
+            endpoint,
+            certificate,
+            self._unix_time(now),
+            self._random_bytes,
+            mesh_id=self._mesh_id,
+            locator=self._locator,
+        )
 
     def admit(self, first: bytes, source: Endpoint, certificate: bytes, now: float) -> Verdict:
         """Nobody."""
         return Refuse()
+
+
+def _padded(mesh_id: bytes, data: bytes, head: bytes) -> bytes:
+    """16 bytes of `data` under the pad for a token whose first 32 bytes are `head`, or from under
+    it: the first 16 of these do not count."""
+    pad = blake2s(head[_PAD_SIZE:], key=mesh_id, digest_size=_PAD_SIZE).digest()
+    both = int.from_bytes(data, "big") ^ int.from_bytes(pad, "big")
+    return both.to_bytes(_PAD_SIZE, "big")
 
 
 def _mac(key: bytes, head: bytes, certificate: bytes) -> bytes:

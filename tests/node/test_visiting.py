@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from random import Random
 
 import pytest
@@ -21,7 +22,7 @@ from meshd.node.visiting import (
 )
 from meshd.node.wire import Endpoint
 
-SECRET, LOCATOR = b"s" * 32, b"l" * 16
+SECRET, LOCATOR, MESH = b"s" * 32, b"l" * 16, b"m" * 32
 HERE: Endpoint = ("tls:192.0.2.1", 443)
 THERE: Endpoint = ("tls:198.51.100.7", 40_001)
 CERTIFICATE = bytes(range(32))
@@ -36,7 +37,11 @@ class Site:
         self.came: list[tuple[Endpoint, bool, float]] = []
         rng = Random(1)
         self.visitors = Visitors(
-            secret, lambda: invitations, lambda now: UNIX + now + self.ahead, rng.randbytes
+            secret,
+            MESH,
+            lambda locator: locator in invitations,
+            lambda now: UNIX + now + self.ahead,
+            rng.randbytes,
         )
         self.visitors.admitted = lambda *told: self.came.append(told)
         self.gate: Gate = self.visitors
@@ -116,7 +121,7 @@ def test_clocks_may_differ_a_little(off: float) -> None:
 
 def test_who_holds_an_invitation_comes_in_but_is_no_member() -> None:
     site = Site(invitations=(b"k" * 16, LOCATOR))
-    joiner = Joiner(LOCATOR, lambda now: UNIX + now, Random(2).randbytes)
+    joiner = Joiner(MESH, LOCATOR, lambda now: UNIX + now, Random(2).randbytes)
     greeting = joiner.greet(HERE, CERTIFICATE, 0.0)
     assert greeting is not None
     assert site.admits(greeting)
@@ -124,8 +129,36 @@ def test_who_holds_an_invitation_comes_in_but_is_no_member() -> None:
     assert not Site().admits(joiner.greet(HERE, CERTIFICATE, 0.0) or b"")
 
 
+def test_an_invitation_to_another_mesh_opens_nothing() -> None:
+    stranger = Joiner(b"n" * 32, LOCATOR, lambda now: UNIX + now, Random(2).randbytes)
+    assert not Site(invitations=(LOCATOR,)).admits(stranger.greet(HERE, CERTIFICATE, 0.0) or b"")
+
+
+def test_the_same_invitation_never_looks_the_same() -> None:
+    joiner = Joiner(MESH, LOCATOR, lambda now: UNIX, Random(2).randbytes)
+    tokens = set()
+    for _ in range(50):
+        greeting = joiner.greet(HERE, CERTIFICATE, 0.0) or b""
+        tokens.add(greeting.partition(b"sid=")[2][:16])
+    assert len(tokens) == 50
+    assert LOCATOR not in {base64.urlsafe_b64decode(token + b"A" * 8)[:16] for token in tokens}
+
+
+def test_whoever_comes_invitations_are_looked_at_once() -> None:
+    asked: list[bytes] = []
+
+    def invited(locator: bytes) -> bool:
+        asked.append(locator)
+        return False
+
+    gate = Visitors(SECRET, MESH, invited, lambda now: UNIX + now, Random(1).randbytes)
+    for first in (b"GET / HTTP/1.1\r\n\r\n", b"\x00" * 40, Site().greeting(), b"x"):
+        gate.admit(first, THERE, CERTIFICATE, 0.0)
+    assert [len(locator) for locator in asked] == [16] * 4
+
+
 def test_a_joiner_lets_nobody_in() -> None:
-    joiner = Joiner(LOCATOR, lambda now: UNIX + now, Random(2).randbytes)
+    joiner = Joiner(MESH, LOCATOR, lambda now: UNIX + now, Random(2).randbytes)
     assert joiner.admit(Site().greeting(), THERE, CERTIFICATE, 0.0) == Refuse()
 
 
