@@ -9,7 +9,7 @@ DEMO_TOOLS := ip=iproute2 nft=nftables ping=iputils-ping sysctl=procps
 TEST_TOOLS := $(DEMO_TOOLS) ethtool=ethtool haproxy=haproxy iperf3=iperf3 openssl=openssl \
 	miniupnpd=miniupnpd-nftables systemd-analyze=systemd
 BENCH_TOOLS := $(TEST_TOOLS) gcc=gcc wg=wireguard-tools wireguard-go=wireguard-go \
-	nebula=nebula tincd=tinc serf=serf setpriv=util-linux
+	nebula=nebula tincd=tinc serf=serf setpriv=util-linux curl=curl nmap=nmap
 # Seconds before a hanging test run is stopped, so that a build never waits for ever.
 UNIT_LIMIT := 540
 E2E_LIMIT := 600

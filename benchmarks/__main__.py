@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import datapath, join, simulator
+from benchmarks import datapath, join, simulator, stealth
 from benchmarks.gossip import compare, replay
 from simulations.lab.waiting import LabError
 
@@ -17,6 +17,7 @@ BENCHMARKS = {
     "gossip": compare.main,
     "replay": replay.main,
     "simulator": simulator.main,
+    "stealth": stealth.main,
 }
 USAGE = f"usage: python -m benchmarks [{'|'.join(BENCHMARKS)}] [--json FILE] [--help]"
 

@@ -33,6 +33,9 @@ PACKAGES = {
     "serf": "serf",
     "nft": "nftables",
     "setpriv": "util-linux",
+    "curl": "curl",
+    "openssl": "openssl",
+    "nmap": "nmap",
 }
 
 
