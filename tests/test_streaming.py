@@ -161,7 +161,7 @@ async def test_a_taken_port_is_a_notice(tmp_path: Path) -> None:
 
 
 async def test_a_certificate_that_becomes_unusable_is_a_notice(tmp_path: Path) -> None:
-    streaming = Streaming(CONFIG, 0, bytes(32), tmp_path)
+    streaming = Streaming(CONFIG, 0, bytes(32), bytes(32), tmp_path)
     assert streaming.notices == []
     (tmp_path / "tls.crt").write_text("half of a renewal")
     assert streaming._certificate is not None
