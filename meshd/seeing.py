@@ -87,7 +87,7 @@ class Seeing:
             "udp": bool(udp) if proven else None,
             "ipv4": self._family(udp, 4),
             "ipv6": self._family(udp, 6),
-            "mapping": mapping(state.local_endpoints, tuple(state.reflexive)),
+            "mapping": state.mappings.judge(state.local_endpoints, now).kind.value,
             "port_mapping": port_mapping,
             "gateways": [_gateway(report) for report in self.gateways()],
             "accepts_streams": state.config.accepts_streams,
@@ -139,16 +139,6 @@ def _gateway(report: Report) -> GatewayStatus:
     ]
     errors = {protocol.value: text for protocol, text in report.errors.items()}
     return {"gateway": report.gateway, "forwards": forwards, "errors": errors}
-
-
-def mapping(own: tuple[Endpoint, ...], seen: tuple[Endpoint, ...]) -> str:
-    """What is between this host and those who saw it, by RFC 4787's words: `none`, where it is
-    seen at an address of its own; `endpoint-independent`, `endpoint-dependent`, or `unknown`."""
-    translated = [e for e in seen if e not in own and _version(e) == 4]
-    if not translated:
-        return "none" if seen else "unknown"
-    hosts = [host for host, _ in translated]
-    return "endpoint-independent" if len(set(hosts)) == len(hosts) else "endpoint-dependent"
 
 
 def _version(endpoint: Endpoint) -> int:

@@ -12,11 +12,10 @@ from meshd.node.control import Why
 from meshd.node.outputs import Explained, Output
 from meshd.node.pcp import Transport
 from meshd.node.portmap import Mapping, Protocol
-from meshd.seeing import Seeing, mapping
+from meshd.seeing import Seeing
 from tests.devices import Side, connected, founder, neighbour
 
-HOME, OUT, OTHER = ("192.168.1.10", 443), ("203.0.113.5", 443), ("203.0.113.5", 444)
-CELLULAR, SIX = ("198.51.100.9", 443), ("2001:db8::1", 443)
+OUT = ("203.0.113.5", 443)
 
 
 @pytest.fixture
@@ -121,18 +120,3 @@ async def test_netcheck_of_a_node_alone_knows_nothing() -> None:
         assert (shown["relays"], shown["mapping"]) == ([], "unknown")
     finally:
         alone.close()
-
-
-@pytest.mark.parametrize(
-    ("own", "seen", "kind"),
-    [
-        ((HOME,), (), "unknown"),
-        ((OUT,), (OUT,), "none"),
-        ((HOME,), (OUT,), "endpoint-independent"),
-        ((HOME,), (OUT, CELLULAR), "endpoint-independent"),
-        ((HOME,), (OUT, OTHER), "endpoint-dependent"),
-        ((SIX, HOME), (SIX,), "none"),
-    ],
-)
-def test_what_peers_saw_tells_the_kind_of_mapping(own: Any, seen: Any, kind: str) -> None:
-    assert mapping(own, seen) == kind

@@ -17,9 +17,11 @@ MAPPINGS = {
     "none": "none: peers see this host at an address of its own",
     "endpoint-independent": "endpoint-independent: a NAT shows all peers the same port, so they "
     "can be reached directly",
-    "endpoint-dependent": "endpoint-dependent: a NAT shows each peer another port, so some are "
-    "reached through relays",
-    "unknown": "unknown: no peer has seen this host over IPv4 yet",
+    "endpoint-dependent, sequential ports": "endpoint-dependent, sequential ports: a NAT shows "
+    "each peer the next port, which can be foretold",
+    "endpoint-dependent, random ports": "endpoint-dependent, random ports: a NAT shows each peer "
+    "another port, so some are reached through relays",
+    "unknown": "unknown: too few peers have seen this host over IPv4, in the open, yet",
 }
 
 

@@ -5,7 +5,8 @@ independent mapping", RFC 4787 section 4.1), others take a new one for each ("ad
 dependent"), and of those many count upwards. RFC 5780 finds out by asking a server with several
 addresses; here every peer that answers a probe tells where it saw us. A new port is taken when a
 new destination is sent to, so destinations are numbered in the order in which we first sent to
-them: then ports that count show as a constant step.
+them: then ports that count show as a constant step. Destinations behind the same NAT tell nothing
+of it, and take no port of it.
 
 Only IPv4: nobody translates IPv6 ports.
 """
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from itertools import pairwise
@@ -44,6 +45,8 @@ class Kind(Enum):
     """How a NAT maps; the values are words for a person."""
 
     UNKNOWN = "unknown"
+    NONE = "none"
+    """We are seen at an address of our own."""
     INDEPENDENT = "endpoint-independent"
     SEQUENTIAL = "endpoint-dependent, sequential ports"
     RANDOM = "endpoint-dependent, random ports"
@@ -77,7 +80,7 @@ class Mappings:
 
     def sent(self, endpoint: Endpoint, now: float) -> None:
         """A datagram leaves for `endpoint`."""
-        if not _is_v4(endpoint):
+        if not is_public(endpoint):
             return
         known = self._destinations.get(endpoint)
         if known is not None and (known.answered or now - known.sent_at < FORGOTTEN_AFTER):
@@ -92,25 +95,28 @@ class Mappings:
     def seen(self, destination: Endpoint, observed: Endpoint, now: float) -> None:
         """Whom we reach at `destination` saw us at `observed`."""
         known = self._destinations.get(destination)
-        if known is not None and _is_v4(observed):
+        if known is not None and is_public(observed):
             known.answered, known.seen, known.seen_at = True, observed, now
 
     def forget(self) -> None:
         """The network around us is another one."""
         self._destinations.clear()
 
-    def judge(self, own_port: int, now: float) -> Mapping:
-        """What peers have told within `FRESH` seconds. `own_port`: our socket's."""
+    def judge(self, own: Sequence[Endpoint], now: float) -> Mapping:
+        """What peers have told within `FRESH` seconds. `own`: our socket's endpoints, as the host
+        has them. Of several NATs it is the one by which the newest destination was reached."""
         told = self._told(now)
-        if not told:
-            return Mapping(Kind.UNKNOWN)
-        ports = [port for _, (_, port) in told]
-        if len(told) == 1:
-            guessed = ports[0] != own_port
+        translated = [(number, seen) for number, seen in told if seen not in own]
+        if not translated:
+            return Mapping(Kind.NONE if told else Kind.UNKNOWN)
+        host = translated[-1][1][0]
+        ports = [(number, seen[1]) for number, seen in translated if seen[0] == host]
+        if len(ports) == 1:
+            guessed = ports[0][1] not in [port for _, port in own]
             return Mapping(Kind.UNKNOWN, int(guessed), guessed)
-        if len(set(ports)) == 1:
+        if len({port for _, port in ports}) == 1:
             return Mapping(Kind.INDEPENDENT)
-        step = _step(told)
+        step = _step(ports)
         return Mapping(Kind.SEQUENTIAL, step) if step else Mapping(Kind.RANDOM)
 
     def forecast(
@@ -152,10 +158,10 @@ def _is_v4(endpoint: Endpoint) -> bool:
     return ":" not in endpoint[0] and not is_stream(endpoint)
 
 
-def _step(told: list[tuple[int, Endpoint]]) -> int:
+def _step(told: list[tuple[int, int]]) -> int:
     """What the port grows by with each new destination; 0 where it does not grow like that."""
     steps = []
-    for (one, (_, before)), (other, (_, after)) in pairwise(told):
+    for (one, before), (other, after) in pairwise(told):
         numbers, ports = other - one, after - before
         if not 0 < abs(ports) <= STEP_MAX * numbers + GAP_MAX:
             return 0

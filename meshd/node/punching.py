@@ -27,7 +27,7 @@ from meshd.node.mapping import is_public
 from meshd.node.peer import Peer
 from meshd.node.records import NodeRecord
 from meshd.node.state import NodeState
-from meshd.node.ways import is_nated, may_be, own_port
+from meshd.node.ways import is_nated, may_be
 from meshd.node.wire import Endpoint
 
 SHOTS: Final = 16
@@ -145,7 +145,7 @@ class Punching:
         """Where we shall be found."""
         state = self._state
         told = [e for e in state.told_endpoints or () if is_public(e)]
-        step = state.mappings.judge(own_port(state), now).step
+        step = state.mappings.judge(state.local_endpoints, now).step
         coming = state.mappings.forecast(step, now) if step else None
         if coming is None:
             step = 0
@@ -157,7 +157,7 @@ class Punching:
 
     def _plan(self, peer: Peer, message: control.Punch, now: float, wait: float) -> None:
         state = self._state
-        counts = state.mappings.judge(own_port(state), now).step != 0
+        counts = state.mappings.judge(state.local_endpoints, now).step != 0
         lower = state.identity.id < peer.id
         found = aims(message, counts=counts, lower=lower)
         targets = [endpoint for endpoint in found if may_be(state, endpoint)]

@@ -68,11 +68,6 @@ def may_be(state: NodeState, endpoint: Endpoint) -> bool:
     return address not in mesh.prefix6
 
 
-def own_port(state: NodeState) -> int:
-    """Our socket's, as our own addresses tell; 0 where there are none."""
-    return next((port for host, port in state.local_endpoints if ":" not in host), 0)
-
-
 def is_nated(state: NodeState, endpoints: tuple[Endpoint, ...] | None = None) -> bool:
     """Whether a NAT stands before us that lets in nobody whom we did not call. `endpoints`: what
     we tell, if not what we told last."""

@@ -17,6 +17,7 @@ from meshd.node.mapping import (
 from meshd.node.wire import STREAM, Endpoint
 
 PUBLIC = "203.0.113.1"
+OWN = (("192.168.1.10", 443), ("2001:db8::7", 443))
 
 
 def at(number: int) -> Endpoint:
@@ -52,7 +53,7 @@ def told(*ports: int, gap: int = 0) -> Mappings:
     ],
 )
 def test_ports_tell_the_kind(ports: tuple[int, ...], gap: int, expected: Mapping) -> None:
-    assert told(*ports, gap=gap).judge(443, 0.0) == expected
+    assert told(*ports, gap=gap).judge(OWN, 0.0) == expected
 
 
 def test_the_next_port_is_foretold_from_how_many_were_sent_to() -> None:
@@ -78,14 +79,39 @@ def test_a_mapping_that_a_nat_may_have_forgotten_counts_as_new() -> None:
     assert mappings.forecast(1, 0.0) == (PUBLIC, 5003)
 
 
+def test_who_is_seen_at_an_address_of_its_own_has_no_nat() -> None:
+    own = (*OWN, (PUBLIC, 443))
+    assert told(443).judge(own, 0.0) == Mapping(Kind.NONE)
+    assert told(443, 443).judge(own, 0.0) == Mapping(Kind.NONE)
+    assert told(443, 5000, 5001).judge(own, 0.0) == Mapping(Kind.SEQUENTIAL, 1)
+
+
+def test_of_two_nats_that_of_the_newest_destination_counts() -> None:
+    mappings = told(5000, 51234)
+    for number in (5, 6):
+        mappings.sent(at(number), 0.0)
+        assert mappings.judge(OWN, 0.0).kind is (Kind.RANDOM if number == 5 else Kind.UNKNOWN)
+        mappings.seen(at(number), ("198.18.0.1", 443), 0.0)
+    assert mappings.judge(OWN, 0.0) == Mapping(Kind.INDEPENDENT)
+
+
+def test_who_is_behind_the_same_nat_tells_nothing_of_it_and_takes_no_port() -> None:
+    mappings = told(5000)
+    for number in range(1, 6):
+        mappings.sent((f"192.168.1.{number}", 443), 0.0)
+        mappings.seen((f"192.168.1.{number}", 443), OWN[0], 0.0)
+    assert mappings.judge(OWN, 0.0) == Mapping(Kind.UNKNOWN, 1, True)
+    assert mappings.forecast(1, 0.0) == (PUBLIC, 5001)
+
+
 def test_old_news_and_what_was_not_asked_do_not_count() -> None:
     mappings = told(5000, 5001)
-    assert mappings.judge(443, FRESH) == Mapping(Kind.UNKNOWN)
+    assert mappings.judge(OWN, FRESH) == Mapping(Kind.UNKNOWN)
     mappings.seen(at(99), (PUBLIC, 7), 0.0)
     mappings.seen(at(0), ("2001:db8::1", 7), 0.0)
-    assert mappings.judge(443, 0.0) == Mapping(Kind.SEQUENTIAL, 1)
+    assert mappings.judge(OWN, 0.0) == Mapping(Kind.SEQUENTIAL, 1)
     mappings.forget()
-    assert mappings.judge(443, 0.0) == Mapping(Kind.UNKNOWN)
+    assert mappings.judge(OWN, 0.0) == Mapping(Kind.UNKNOWN)
 
 
 def test_other_families_and_streams_are_left_out_and_destinations_are_bounded() -> None:
