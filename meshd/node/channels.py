@@ -18,6 +18,8 @@ from meshd.node.state import NodeState
 from meshd.node.wire import Endpoint
 
 MAX_CHANNELS = 1024
+MAX_MISSING = 1024
+"""Peers for whom there was nobody to ask, remembered until there is."""
 RELAY_SEEK = 18.0
 """Seconds after which better relays are looked for, while one is in use; times 0.8 to 1.2."""
 
@@ -42,6 +44,8 @@ class Channels:
         """By number, which is the relay's choice: two relays may choose the same."""
         self._relays: dict[NodeId, None] = {}
         """Who relays to somebody for us: of others the way may move unnoticed."""
+        self._missing: dict[NodeId, None] = {}
+        """For whom there was nobody to ask."""
         dialogue.relay_moved = self._relay_moved
         for kind in (control.RelayOpen, control.RelayOpened, control.RelayRefused):
             dialogue.handlers[kind] = self._take
@@ -76,6 +80,11 @@ class Channels:
         asked = shortlist(willing, peer.last_relay, self._state.rng)
         for node in asked:
             self._dialogue.send(self._state.peers[node], control.RelayOpen(peer.id), now)
+        self._missing.pop(peer.id, None)
+        if not asked:
+            if len(self._missing) >= MAX_MISSING:
+                del self._missing[next(iter(self._missing))]
+            self._missing[peer.id] = None
         return bool(asked)
 
     def _open(self, peer: Peer, target: NodeId, now: float) -> None:
@@ -132,11 +141,14 @@ class Channels:
         return None
 
     def _relay_moved(self, relay: Peer, now: float) -> None:
-        """The way to a relay is another: so are the paths through it, or they are none."""
+        """The way to a relay is another: so are the paths through it, or they are none. Those for
+        whom a relay was missing get another chance at once."""
+        way = relay.path
+        if self._missing and way is not None and way.kind is not PathKind.RELAY:
+            self._found(relay)
         if relay.id not in self._relays:
             return
         del self._relays[relay.id]
-        way = relay.path
         for other in self._state.peers.values():
             for relayed in other.paths:
                 if relayed.relay != relay.id:
@@ -148,3 +160,13 @@ class Channels:
                 relayed.valid = False
                 other.paths.choose(now)
                 self._dialogue.touched = True
+
+    def _found(self, relay: Peer) -> None:
+        """Somebody is reached who may relay: let those who have no path be asked for."""
+        if relay.record is None or not relay.record.relays:
+            return
+        for node in self._missing:
+            peer = self._state.peers.get(node)
+            if peer is not None and peer.path is None:
+                peer.relay_asked_at = float("-inf")
+        self._missing.clear()

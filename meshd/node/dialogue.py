@@ -198,8 +198,11 @@ class Dialogue:
         return path
 
     def _proven(self, peer: Peer, path: Path, now: float) -> None:
-        """A handshake has proven `path`; the peer's other endpoints may be better ones."""
+        """A handshake has proven `path`; the peer's other endpoints may be better ones. Where
+        it came by another way than the one in use, that may be dead: it is asked at once."""
         path.prove(now)
+        if peer.path is not None:
+            peer.path.next_probe_at = min(peer.path.next_probe_at, now)
         peer.paths.consider(direct_candidates(self._state, peer), now)
         self.paths_changed(peer, now)
         self.ready(peer, now)

@@ -1,7 +1,7 @@
 """When to reach a peer by a stream, and when to leave it again.
 
-    no UDP path for 1 s, or it is failing       streams are dialled: to a stream endpoint the host
-                                                opens a connection when the first datagram leaves
+    no UDP path for 1 s, 0.5 s where no peer    streams are dialled: to a stream endpoint the host
+    was ever reached by UDP, or it is failing   opens a connection when the first datagram leaves
     a stream is proven                          it carries what UDP does not; UDP is probed on
     a UDP path is proven again                  it carries everything, see `PathSet.choose`
     ... for 2 s                                 nothing is dialled any more
@@ -31,6 +31,8 @@ from meshd.node.wire import STREAM, Endpoint
 
 TRY_AFTER = 1.0
 """Seconds without a UDP path after which streams are tried beside UDP."""
+ALONE_AFTER = 0.5
+"""The same while no peer at all has answered by UDP: perhaps the network lets none through."""
 BOOTSTRAP_AFTER = 2.0
 """The same for the bootstrap endpoints."""
 SILENT = 0.5
@@ -168,7 +170,8 @@ class Streams:
             fallback.retry = STREAM_RETRY_FIRST
             self._thin_out(peer, now)
             return float("inf")
-        due = max(fallback.since + TRY_AFTER, fallback.next_at)
+        patience = TRY_AFTER if self._state.reflexive else ALONE_AFTER
+        due = max(fallback.since + patience, fallback.next_at)
         if now < due:
             return due
         self._dial(peer, now)

@@ -15,7 +15,7 @@ from meshd.node.doubling import DOUBLE_FOR, Double
 from meshd.node.handshaking import Handshakes
 from meshd.node.path import PathKind
 from meshd.node.paths import IDLE_INTERVAL, IDLE_INTERVAL_MAX, DueProbe
-from meshd.node.peer import Peer
+from meshd.node.peer import HANDSHAKE_RETRY_FIRST, Peer
 from meshd.node.punching import Punching
 from meshd.node.relay import Relay
 from meshd.node.seeking import Seeking
@@ -28,6 +28,8 @@ MAX_INTERVAL = 5.0
 RELAY_AFTER = 0.3
 """Seconds that a direct handshake may take before relays are asked too."""
 RELAY_AGAIN = 5.0
+"""The longest pause before they are asked again; it begins with a second and grows with that
+between two handshakes while there is no path at all, since questions and answers may be lost."""
 SEEK_PACE = 5.0
 """Seconds that a look for better relays waits for each second that idle probes wait more."""
 FRESH_START = 30.0
@@ -191,15 +193,19 @@ class Upkeep:
         attempt, path = peer.attempt, peer.path
         slow_at = now + MAX_INTERVAL
         if attempt is not None:
+            tried = peer.retry > 2 * HANDSHAKE_RETRY_FIRST  # it is not the first attempt
             held = any(is_held(self._state, peer, endpoint) for endpoint in peer.candidates())
-            slow_at = attempt.started_at + (0.0 if held else RELAY_AFTER)
+            slow_at = attempt.started_at + (0.0 if tried or held else RELAY_AFTER)
             due = min(due, attempt.next_at, slow_at if slow_at > now else due)
         relayed = any(p.relay is not None and p.valid for p in peer.paths)
         needs_relay = (path is None or path.kind is not PathKind.DIRECT) and not relayed
         if needs_relay and (slow_at <= now or (path is None and peer.current is not None)):
-            if now - peer.relay_asked_at >= RELAY_AGAIN and not self._channels.ask(peer, now):
-                peer.relay_asked_at = now - RELAY_AGAIN + RELAY_AFTER
-            due = min(due, peer.relay_asked_at + RELAY_AGAIN)
+            again = RELAY_AGAIN
+            if path is None:
+                again = min(again, max(HANDSHAKE_RETRY_FIRST, peer.retry / 2))
+            if now - peer.relay_asked_at >= again and not self._channels.ask(peer, now):
+                peer.relay_asked_at = now - again + RELAY_AFTER
+            due = min(due, peer.relay_asked_at + again)
         elif path is not None and path.relay is not None:
             # With many peers a look costs more than it may bring.
             seek_at = peer.relay_sought_at + (self._pace - IDLE_INTERVAL) * SEEK_PACE

@@ -14,7 +14,7 @@ from meshd.node.control import encode_control
 from meshd.node.wire import DATA, INITIATION, RELAY_SIZE
 from simulations.nat import NatKind
 from tests.node.test_dialogue import STRANGER, say, seal, symmetric
-from tests.node.virtual import CONFIG, PORT, Mesh
+from tests.node.virtual import CONFIG, PORT, Host, Mesh
 
 
 def test_two_symmetric_nats_meet_at_a_relay_that_reads_nothing() -> None:
@@ -58,6 +58,41 @@ def test_the_relays_on_the_shortest_way_are_asked_and_one_by_chance(
     asked = [len(relay.node.relay) for relay in relays]
     assert asked[-3:] == [1, 1, 1]
     assert 4 <= sum(asked) <= 5
+
+
+def without_udp(mesh: Mesh, *, relay_restarts: bool) -> tuple[Host, Host]:
+    """Two that knew each other come back where no UDP passes; a relay takes streams."""
+    alpha = mesh.alpha(replace(CONFIG, accepts_streams=True))
+    one, other = (mesh.host(name, NatKind.SYMMETRIC) for name in ("gamma", "delta"))
+    mesh.connect(alpha, one, other)
+    for host, peer in ((one, alpha), (other, alpha), (one, other)):
+        for here, there in ((host, peer), (peer, host)):
+            mesh.network.block(here.endpoints[0][0], there.endpoints[0][0])
+    restarted = [alpha] * relay_restarts + [one, other]
+    for host in restarted:
+        host.kill()
+    for host in restarted:
+        host.start()
+    mesh.until(lambda: one.ready(alpha) and other.ready(alpha), 3.0)
+    assert one.way(alpha) == other.way(alpha) == "stream"
+    return one, other
+
+
+def test_who_waits_for_a_relay_asks_as_soon_as_there_is_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("meshd.node.streams.ALONE_AFTER", 0.55)  # just after asking in vain
+    mesh = Mesh()
+    one, other = without_udp(mesh, relay_restarts=True)
+    assert mesh.connect(one, other) < 0.09
+    assert one.way(other) == other.way(one) == "relay"
+
+
+def test_a_relay_that_believes_in_old_ways_is_asked_again_soon() -> None:
+    mesh = Mesh()
+    one, other = without_udp(mesh, relay_restarts=False)
+    assert mesh.connect(one, other) < 2.5
+    assert one.way(other) == other.way(one) == "relay"
 
 
 def test_when_its_relay_dies_a_pair_uses_the_other() -> None:
