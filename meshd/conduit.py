@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from meshd.host import framing
+from meshd.host import framing, tcp
 from meshd.host.channel import Channel, told
 from meshd.host.framing import DATAGRAM_MIN, PREFIX, Buffer, FramingError
 from meshd.node.wire import Endpoint
@@ -28,6 +28,8 @@ RAW_SIZE = 131_072
 PLAIN_SIZE = 262_144
 RECORD_MAX = 16_384
 """Bytes of one TLS record (RFC 8446, section 5.1)."""
+FIT_INTERVAL = 0.05
+"""Seconds between two times that the kernel's buffer is fitted to the way, while bulk waits."""
 PADDED_WRITES = 8
 """Writes whose size is made to tell nothing: the ones that handshakes are known by."""
 BUCKETS = (768, 1536, 3072, 6144, 12_288)
@@ -132,6 +134,7 @@ class Conduit:
         self._silent = True
         """Whether no datagram has come yet."""
         self._unpadded = PADDED_WRITES
+        self._fit_at = 0.0
 
     def start(self, first: bytes, waiting: Backlog | None = None) -> None:
         """Begin: `first` is the row's beginning, read already; `waiting` is to be sent."""
@@ -192,6 +195,8 @@ class Conduit:
 
     def _on_writable(self) -> None:
         channel, backlog = self._channel, self.backlog
+        if backlog and (now := self._loop.time()) >= self._fit_at:
+            self._fit_at = now + max(tcp.fit(channel.sock), FIT_INTERVAL)
         sent = channel.flush()
         while sent and backlog:
             data = backlog.get()

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from collections import deque
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -20,9 +23,26 @@ from meshd.conduit import (
 )
 from meshd.host.channel import Channel
 from meshd.host.framing import joined, padding, take
+from meshd.host.tcp import SEND_BUFFER
 from meshd.node.wire import Endpoint
 
 HERE = ("tls:192.0.2.1", 443)
+
+
+class Kernel(socket.socket):
+    """Counts how often a pipe's buffer is fitted; it tells a round trip of 80 ms."""
+
+    def __init__(self, pipe: Pipe) -> None:
+        self._pipe = pipe
+
+    def getsockopt(self, level: int, option: int, *room: int) -> Any:
+        if option != socket.TCP_INFO:
+            return 2 * SEND_BUFFER
+        self._pipe.fitted += 1
+        return struct.pack("=68xI76xI", 80_000, 80_000)
+
+    def setsockopt(self, *_: object) -> None:
+        pass
 
 
 class Pipe(Channel):
@@ -35,9 +55,14 @@ class Pipe(Channel):
         self.rest = b""
         self.failing: OSError | None = None
         self.open = True
+        self.fitted = 0
 
     def fileno(self) -> int:
         return 7
+
+    @property
+    def sock(self) -> socket.socket:
+        return Kernel(self)
 
     def pull(self, raw: memoryview) -> bool:
         return bool(self.arriving)
@@ -72,12 +97,16 @@ class Loop(asyncio.SelectorEventLoop):
     """Remembers who watches what, and what comes next."""
 
     def __init__(self) -> None:
+        self.now = 100.0
         self.readers: dict[int, Callable[[], object]] = {}
         self.writers: dict[int, Callable[[], object]] = {}
         self.soon: list[Callable[[], object]] = []
 
     def __del__(self) -> None:
         pass
+
+    def time(self) -> float:
+        return self.now
 
     def add_reader(self, fd: int, callback: Callable[..., object], *args: object) -> None:  # type: ignore[override]
         self.readers[fd] = lambda: callback(*args)
@@ -261,6 +290,23 @@ def test_the_oldest_bulk_gives_way_and_what_is_sealed_already_does_not(stream: S
     assert [kind for kind, size in found if size == 500] == list(range(1, 11))
     assert [kind for kind, size in found if size == 50_000] == [1, 8, 9, 10]
     assert stream.traffic.batches_dropped == 6
+
+
+def test_while_bulk_waits_the_kernels_buffer_is_fitted_once_in_a_round_trip(stream: Stream) -> None:
+    stream.past_padding()
+    stream.pipe.room = 10
+    stream.send(50_000, 50_000)
+    assert stream.pipe.fitted == 0
+    for ms, fitted in ((0, 1), (79, 1), (2, 2), (81, 3)):
+        stream.loop.now += ms / 1e3
+        stream.writable(10)
+        assert stream.pipe.fitted == fitted
+    stream.writable()
+    stream.loop.now += 1.0
+    stream.pipe.room = 10
+    stream.send(500)
+    stream.writable()
+    assert stream.pipe.fitted == 3  # nothing waits behind what the kernel did not take
 
 
 def test_small_sends_are_bounded_too() -> None:

@@ -56,6 +56,11 @@ class Channel:
         return self._sock.fileno()
 
     @property
+    def sock(self) -> socket.socket:
+        """For what is set or asked of the connection itself."""
+        return self._sock
+
+    @property
     def peer_fingerprint(self) -> bytes:
         """SHA-256 of the certificate (DER) that the server showed; empty on the server."""
         shown = self._tls.getpeercert(binary_form=True) if self._tls else None

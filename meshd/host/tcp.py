@@ -3,6 +3,10 @@
 Bytes wait in three places: unsent in the kernel, sent and not acknowledged, and in our own queue
 (see `meshd.conduit`). The first two are bounded here, so that a ping behind bulk waits little: at
 100 Mbit/s and 10 ms of round trip it took 337 ms with the kernel's own bounds, 46 ms with these.
+
+What is sent and not acknowledged is either under way or waits before the narrowest part of the way.
+A far way needs much of the former (1.2 MB at 100 Mbit/s and 100 ms), and nobody wants the latter:
+so the send buffer begins small, and `fit` has it follow the round trip.
 """
 
 from __future__ import annotations
@@ -12,13 +16,21 @@ import contextlib
 import errno
 import resource
 import socket
+import struct
 
 from meshd.node.errors import HostError
 
 UNSENT = 65_536
 """Bytes that the kernel takes beyond those it may send now (`TCP_NOTSENT_LOWAT`, tcp(7))."""
-SEND_BUFFER = 393_216
-"""Bytes sent and unacknowledged, about (`SO_SNDBUF`; the kernel doubles it for its bookkeeping)."""
+SEND_BUFFER, SEND_BUFFER_MAX = 393_216, 8_388_608
+"""Bytes sent and unacknowledged, about: at first and at least, and at most (`SO_SNDBUF`; the kernel
+doubles it for its bookkeeping, which takes up to half of that)."""
+STANDING = 0.03
+"""Seconds that bytes may wait on the way: 375 KB at 100 Mbit/s."""
+SHRINK, GROW = 0.7, 1.5
+"""The most that one `fit` changes the send buffer by."""
+ROOM = 3
+"""Times the bytes under way that the send buffer is at most."""
 SILENCE_MS = 15_000
 """Milliseconds without an acknowledgement after which a connection is dead (RFC 5482)."""
 KEEPALIVE = (30, 10, 3)
@@ -28,6 +40,10 @@ RESERVED = 512
 """Descriptors for everything that is no accepted connection."""
 _PORT_TRIES = 16
 _TCP_NOTSENT_LOWAT = 25  # linux/tcp.h; in the socket module on some platforms only
+_SO_SNDBUFFORCE = 32  # asm-generic/socket.h: beyond net.core.wmem_max, with CAP_NET_ADMIN
+_INFO = struct.Struct("=16xI4xI40xI76xI")
+"""Of `struct tcp_info` (linux/tcp.h): snd_mss, unacked, rtt, min_rtt; times in microseconds."""
+_UNKNOWN = 0xFFFF_FFFF
 
 
 def listen(port: int, address: str | None = None) -> list[socket.socket]:
@@ -89,7 +105,6 @@ def tune(sock: socket.socket) -> None:
         (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
         (socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, UNSENT),
         (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SILENCE_MS),
-        (socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER),
         (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
         (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, idle),
         (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, interval),
@@ -97,6 +112,34 @@ def tune(sock: socket.socket) -> None:
     ):
         with contextlib.suppress(OSError):
             sock.setsockopt(level, option, value)
+    _set_send_buffer(sock, SEND_BUFFER)
+
+
+def fit(sock: socket.socket) -> float:
+    """Have the send buffer of a connection that has more to send than goes follow the round trip:
+    larger while that is hardly longer than the shortest one was, smaller as soon as bytes wait on
+    the way for more than `STANDING`. Returns the round trip in seconds: sooner it is of no use.
+    A kernel that does not tell changes nothing, and that is 0. Raises OSError.
+    """
+    info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO.size)
+    if len(info) < _INFO.size:
+        return 0.0
+    segment, segments, now, shortest = _INFO.unpack(info)
+    if not now or shortest == _UNKNOWN:
+        return 0.0
+    wanted = (shortest + STANDING * 1e6) / now
+    size = sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) // 2
+    most = min(SEND_BUFFER_MAX, ROOM * segment * segments)
+    fitting = min(int(size * min(max(wanted, SHRINK), GROW)), most)
+    _set_send_buffer(sock, max(fitting, SEND_BUFFER))
+    return float(now / 1e6)
+
+
+def _set_send_buffer(sock: socket.socket, size: int) -> None:
+    for option in (_SO_SNDBUFFORCE, socket.SO_SNDBUF):
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.SOL_SOCKET, option, size)
+            return
 
 
 def _listen(family: socket.AddressFamily, port: int, address: str) -> socket.socket | None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import resource
 import socket
+import struct
 from contextlib import ExitStack, closing
+from typing import Any
 
 import pytest
 
@@ -109,3 +111,76 @@ def test_as_many_sockets_as_the_host_allows(
     monkeypatch.setattr(resource, "setrlimit", lambda which, value: asked.append(value))
     assert tcp.allow_sockets(wanted) == granted
     assert asked == ([] if set_to is None else [(set_to, limits[1])])
+
+
+class Told(socket.socket):
+    """A socket whose connection is said to be so."""
+
+    def __init__(self, shortest: int, now: int, waiting: int = 1000, size: int = 152) -> None:
+        super().__init__(socket.AF_INET, socket.SOCK_STREAM)
+        self.tell(shortest, now, waiting, size)
+        tcp.tune(self)
+
+    def tell(self, shortest: int, now: int, waiting: int = 1000, size: int = 152) -> None:
+        info = bytearray(152)
+        for at, value in ((16, 1448), (24, waiting), (68, now), (148, shortest)):
+            struct.pack_into("=I", info, at, value)
+        self.info = bytes(info[:size])
+
+    def getsockopt(self, level: int, option: int, *room: int) -> Any:
+        if (level, option) == (socket.IPPROTO_TCP, socket.TCP_INFO):
+            return self.info[: room[0]]
+        return super().getsockopt(level, option, *room)
+
+    @property
+    def send_buffer(self) -> int:
+        return super().getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) // 2
+
+
+def fitted(sock: Told, times: int = 1) -> int:
+    with sock:
+        for _ in range(times):
+            tcp.fit(sock)
+        return sock.send_buffer
+
+
+@needs_root
+def test_a_far_way_without_a_queue_gets_a_larger_send_buffer_and_no_end_of_it() -> None:
+    far = 100_000
+    assert fitted(Told(far, far)) == pytest.approx(tcp.SEND_BUFFER * 1.3, rel=0.01)
+    assert fitted(Told(far, far), 50) == pytest.approx(1448 * 1000 * tcp.ROOM, rel=0.01)
+    assert fitted(Told(far, far, waiting=100_000), 50) == tcp.SEND_BUFFER_MAX
+    assert fitted(Told(1000, 1000)) == pytest.approx(tcp.SEND_BUFFER * tcp.GROW, rel=0.01)
+
+
+@needs_root
+def test_what_waits_on_the_way_makes_the_send_buffer_smaller_down_to_the_least() -> None:
+    sock = Told(100_000, 100_000)
+    for _ in range(5):
+        tcp.fit(sock)
+    before = sock.send_buffer
+    sock.tell(100_000, 160_000)
+    tcp.fit(sock)
+    assert sock.send_buffer == pytest.approx(before * 130 / 160, rel=0.01)
+    sock.tell(10_000, 500_000)
+    tcp.fit(sock)
+    assert sock.send_buffer == pytest.approx(before * 130 / 160 * tcp.SHRINK, rel=0.01)
+    assert fitted(sock, 20) == tcp.SEND_BUFFER
+
+
+def test_a_kernel_that_does_not_know_changes_nothing() -> None:
+    least = Told(1000, 1000)
+    with least:
+        usual = least.send_buffer
+    assert fitted(Told(1000, 1000, size=104)) == usual
+    assert fitted(Told(0xFFFF_FFFF, 1000)) == usual
+    assert fitted(Told(1000, 0)) == usual
+
+
+async def test_a_real_connection_tells_its_round_trip() -> None:
+    with ExitStack() as stack:
+        [listening] = closed_in_the_end(stack, tcp.listen(0, "127.0.0.1"))
+        port = listening.getsockname()[1]
+        sock = await tcp.connect("127.0.0.1", port, asyncio.get_running_loop())
+        stack.enter_context(closing(sock))
+        assert 0 < tcp.fit(sock) < 1
