@@ -70,6 +70,8 @@ class Counters:
     tls_failed: int = 0
     proxy_refused: int = 0
     """Came from a balancer without a good PROXY header."""
+    ended: int = 0
+    """Hung up before it was known what they were."""
     timed_out: int = 0
     crowded_out: int = 0
     """Closed unproven, for others to come in."""
@@ -222,6 +224,7 @@ class Acceptor:
 
     async def _receive(self, channel: Channel, source: Endpoint) -> None:
         """A connection until it is a member's, or at its end."""
+        found: Member | Stranger | None = None
         try:
             found = await asyncio.wait_for(
                 self._introduce(channel, source, asyncio.current_task()), self._limits.first_time
@@ -235,8 +238,8 @@ class Acceptor:
                 await channel.finish()
         except asyncio.TimeoutError:
             self.counters.timed_out += 1
-        except OSError:
-            pass  # it broke: nobody needs to know
+        except OSError:  # it broke
+            self.counters.ended += found is None
         except BaseException:
             channel.close()
             raise
@@ -258,6 +261,7 @@ class Acceptor:
                 self._place(task, source)
         data = data or await channel.receive()
         if not data:
+            counters.ended += 1
             return None
         if data[0] != _HANDSHAKE and not data[0] & _SSLV2:
             counters.plain += 1
@@ -282,6 +286,7 @@ class Acceptor:
             if isinstance(verdict, Refuse) or len(first) >= FIRST_MAX:
                 counters.visitors += 1
                 return Stranger(entrance.website, first)
+        counters.ended += 1
         return None
 
     async def _after_header(self, channel: Channel, source: Endpoint) -> tuple[Endpoint, bytes]:

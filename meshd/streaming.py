@@ -94,6 +94,7 @@ class Streaming:
             + counters.plain
             + counters.tls_failed
             + counters.proxy_refused
+            + counters.ended
             + counters.timed_out
             + counters.crowded_out
         )

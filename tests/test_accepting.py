@@ -6,6 +6,7 @@ import asyncio
 import os
 import socket
 import ssl
+import struct
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
 from functools import partial
@@ -164,6 +165,23 @@ async def test_the_silent_are_hung_up_on_in_time() -> None:
         assert await visit(endpoint, b"") == b""
         assert await visit(endpoint, b"\x16\x03", tls=False) == b""
         assert end.host.counters.timed_out == 3
+
+
+async def test_who_hangs_up_without_a_word_is_counted() -> None:
+    async with listening() as (end, endpoint):
+
+        def come_and_go(how: str) -> None:
+            with socket.create_connection(("127.0.0.1", endpoint[1]), SECONDS) as plain:
+                if how == "reset":
+                    plain.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                elif how == "after TLS":
+                    client_context().wrap_socket(plain).close()
+
+        for count, how in enumerate(("at once", "reset", "after TLS"), start=1):
+            await asyncio.to_thread(come_and_go, how)
+            await until(partial(lambda so_far: end.host.counters.ended == so_far, count))
+        await until(lambda: end.host.unproven == 0)
+        assert end.host.counters.visitors == 0
 
 
 async def test_two_thousand_that_say_nothing_hinder_nobody() -> None:

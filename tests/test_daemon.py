@@ -28,6 +28,7 @@ from meshd.node import outputs
 from meshd.node.errors import HostError, LocalError
 from meshd.node.identity import Identity
 from meshd.node.invitation import decode_token
+from meshd.node.pcp import Transport
 from tests.devices import FakeTun
 from tests.node.virtual import packet
 
@@ -356,6 +357,19 @@ async def test_a_taken_api_port_is_an_error_before_any_peer_can_notice(
             await alpha.daemon(config).serve()
     assert kernel.tuns == {}
     assert not alpha.socket.exists()
+
+
+@pytest.mark.parametrize("taken", [True, False])
+async def test_a_tcp_port_is_forwarded_only_if_it_listens(alpha: Place, taken: bool) -> None:
+    with socket.create_server((LOOPBACK, 0)) as other:
+        port = other.getsockname()[1]
+        if not taken:
+            other.close()
+        async with alpha.running(replace(CONFIG, listen_port=port)) as running:
+            ports = dict(running.daemon._forwarding.ports)
+            notices = (await running.get("/v1/status"))["notices"]
+    assert ports == {Transport.UDP: port} | ({} if taken else {Transport.TCP: port})
+    assert any(f"TCP port {port} is taken" in notice for notice in notices) == taken
 
 
 async def test_what_was_opened_is_closed_when_something_later_fails(

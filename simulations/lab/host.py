@@ -235,6 +235,10 @@ class Host:
         found = re.search(r"VmRSS:\s+(\d+) kB", text)
         return int(found[1]) * 1024 / 1e6 if found else 0.0
 
+    def open_files(self) -> int:
+        """How many descriptors the daemon holds."""
+        return len(os.listdir(f"/proc/{self._daemon().pid}/fd"))
+
     def cpu_seconds(self) -> float:
         """CPU time the daemon has used so far."""
         stat = Path(f"/proc/{self._daemon().pid}/stat").read_text().rpartition(")")[2].split()

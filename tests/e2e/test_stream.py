@@ -18,13 +18,14 @@ from simulations.lab.host import Host
 from simulations.lab.mesh import View, admit, found, token, views, wait_connected
 from simulations.lab.namespaces import Lab, Namespace
 from simulations.lab.nat import cut, mend
-from simulations.lab.ping import Pinger
 from simulations.lab.topology import Internet
 from simulations.lab.waiting import wait_until
 from tests.e2e.meshes import Pair, Settings, open_pair
 
 pytestmark = pytest.mark.e2e
 
+CONTEXT = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+CONTEXT.check_hostname, CONTEXT.verify_mode = False, ssl.CERT_NONE
 NO_UDP = "meta l4proto udp drop"
 STEALTH: Settings = {"security.stealth_mode": True}
 PROXY_PORT = 3128
@@ -120,10 +121,8 @@ def ask(place: Namespace, address: str, request: bytes, *, tls: bool = True) -> 
     """What a stranger gets from TCP port 443, until the end."""
     with place.entered():
         plain = socket.create_connection((address, 443), 5.0)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     found = b""
-    with plain, context.wrap_socket(plain) if tls else plain as stream:
+    with plain, CONTEXT.wrap_socket(plain) if tls else plain as stream:
         stream.sendall(request)
         with contextlib.suppress(ssl.SSLEOFError, ConnectionResetError):
             while data := stream.recv(65_536):
@@ -131,11 +130,18 @@ def ask(place: Namespace, address: str, request: bytes, *, tls: bool = True) -> 
     return found
 
 
-def test_a_stranger_gets_the_website_and_members_go_on_meanwhile(lab: Lab) -> None:
-    internet, left, right = strangers(lab, {})
-    right.must("join", "-", text=token(left, right.name))
-    right.start()
-    until_kind(right, left, "stream", 20.0)
+@pytest.fixture(scope="module")
+def visited() -> Iterator[tuple[Internet, Host, Host]]:
+    """Left in stealth mode, and right, which comes by a stream."""
+    with Lab() as lab:
+        internet, left, right = strangers(lab, {})
+        admit(left, [right])
+        until_kind(right, left, "stream", 20.0)
+        yield internet, left, right
+
+
+def test_a_stranger_gets_the_website(visited: tuple[Internet, Host, Host]) -> None:
+    internet, left, _ = visited
     outside = internet.host("stranger")
     address = "198.51.100.2"
     get = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
@@ -148,18 +154,70 @@ def test_a_stranger_gets_the_website_and_members_go_on_meanwhile(lab: Lab) -> No
     again = ask(outside, address, get + token_like + b"\r\n" + bytes(1400))
     assert [line for line in again.split(b"\r\n") if not line.startswith(b"Date:")] == without
     assert b"400 The plain HTTP request" in ask(outside, address, get + b"\r\n", tls=False)
-    # Hundreds that say nothing: nobody else notices.
-    idle = []
-    with outside.entered():
-        for _ in range(300):
-            idle.append(socket.create_connection((address, 443), 5.0))
-    known = wait_connected([left, right])
-    with Pinger(right.namespace) as pinger:
-        assert pinger.ping(known["left"][0]) is not None
-    for each in idle:
-        each.close()
-    assert left.metric("aegisray_stream_refused_total") >= 200
     assert left.metric("aegisray_stream_connections") == 1
+
+
+LORIS = 40
+"""Addresses of those who come in crowds."""
+
+
+def half_open(place: Namespace, sources: list[str], each: int) -> list[socket.socket]:
+    """Connections to the TLS port that never say what they want: nothing, half a TLS greeting, or
+    half a request."""
+    made = []
+    for number in range(each * len(sources)):
+        with place.entered():
+            sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        sock.settimeout(5.0)
+        sock.bind((sources[number % len(sources)], 0))
+        sock.connect(("198.51.100.2", 443))
+        made.append(sock)
+        if number % 3 == 0:
+            sock.sendall(b"\x16\x03\x01\x02\x00\x01")
+        elif number % 50 == 1:
+            made[-1] = CONTEXT.wrap_socket(sock)
+            made[-1].sendall(b"GET / HTTP/1.1\r\nHos")
+    return made
+
+
+def test_two_thousand_half_open_connections_hinder_nobody(
+    visited: tuple[Internet, Host, Host],
+) -> None:
+    internet, left, right = visited
+    third = Host(internet.lab, internet.host("third"))
+    crowd = internet.lab.namespace("crowd")
+    own = internet.attach(crowd)
+    sources = [own, *(f"203.0.113.{number}" for number in range(1, LORIS + 1))]
+    for address in sources[1:]:
+        crowd.ip("address", "add", f"{address}/32", "dev", "lo")
+    internet.router.ip("route", "add", "203.0.113.0/24", "via", own)
+    known = wait_connected([left, right])
+    invitation = token(left, third.name)
+    before = refused(left)
+    memory, files = left.resident_mb(), left.open_files()
+    with contextlib.ExitStack() as stack, Beat(right.namespace, known["left"][0]) as beat:
+        began = time.monotonic()
+        for sock in half_open(crowd, sources[:1], 200):  # of one address only so many stay
+            stack.enter_context(sock)
+        wait_until(lambda: refused(left) >= before + 136, "the oldest to go", 5.0)
+        assert left.open_files() <= files + 64 + 8
+        for sock in half_open(crowd, sources[1:], 2000 // LORIS):
+            stack.enter_context(sock)
+        wait_until(lambda: left.open_files() >= files + 2000, "them all to be let in", 5.0)
+        third.must("join", "-", text=invitation + "\n")
+        third.start()
+        until_kind(third, left, "stream", 10.0)
+        assert left.open_files() <= files + 2064 + 32
+        assert left.resident_mb() < memory + 100
+        assert beat.gap(began) < 1.0
+        assert views(right.status() or {"peers": []})["left"].kind == "stream"
+    wait_until(lambda: refused(left) >= before + 2000, "them all to be counted", 15.0)
+    wait_until(lambda: left.open_files() <= files + 32, "their descriptors to be free", 5.0)
+
+
+def refused(host: Host) -> float:
+    """Connections to the TLS port that were no members'."""
+    return host.metric("aegisray_stream_refused_total")
 
 
 class Balancer:
