@@ -247,6 +247,10 @@ class Pump:
         return self.streams.send(parts, size, count, endpoint, each)
 
     def _send_failed(self, endpoint: Endpoint, code: int, *, packets: bool) -> None:
+        if code == errno.EAGAIN and not is_stream(endpoint):
+            # Our own socket's buffer is full, as happens under load: no fault of the way's.
+            self._node.state.drops["send"] += packets
+            return
         self._node.send_failed(
             endpoint,
             os.strerror(code),

@@ -107,6 +107,20 @@ async def test_a_send_that_fails_is_told_to_the_node(alpha: Side, beta: Side) ->
     assert path.last_error == "Network is unreachable"
 
 
+async def test_a_full_buffer_of_ours_is_counted_and_no_fault_of_the_ways(
+    alpha: Side, beta: Side
+) -> None:
+    await connected(alpha, beta)
+    (peer,) = alpha.node.state.peers.values()
+    path = peer.path
+    assert path is not None
+    alpha.udp.error = errno.EAGAIN
+    alpha.tun.give(ipv4(alpha, beta, b"too much"))
+    await turns()
+    assert alpha.node.state.drops["send"] == 1
+    assert path.last_error == ""
+
+
 async def test_relayed_datagrams_leave_as_they_came(alpha: Side, beta: Side) -> None:
     await connected(alpha, beta)
     relay = alpha.node.relay
