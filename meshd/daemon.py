@@ -12,7 +12,7 @@ import random
 import signal
 import socket
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from dataclasses import replace
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
@@ -24,7 +24,7 @@ from meshd.config import Config
 from meshd.forwarding import Forwarding
 from meshd.host import log
 from meshd.host.listeners import UnixListener, open_tcp
-from meshd.host.priority import run_first
+from meshd.host.priority import NOT_FIRST, run_first
 from meshd.host.storage import Storage
 from meshd.host.tun import Tun
 from meshd.host.udp import UdpSockets
@@ -54,10 +54,9 @@ def run(config: Config, storage: Storage, socket_path: Path) -> int:
     """Run a node until it is told to stop; the exit code. Raises LocalError."""
     storage.lock()
     identity = storage.load_identity(time.time())
-    if config.performance.realtime:
-        run_first()
+    notices = [NOT_FIRST] if config.performance.realtime and not run_first() else []
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(Daemon(config, storage, identity, socket_path).serve())
+        asyncio.run(Daemon(config, storage, identity, socket_path, notices).serve())
     return 0
 
 
@@ -65,8 +64,14 @@ class Daemon:
     """One node on one host."""
 
     def __init__(
-        self, config: Config, storage: Storage, identity: Identity, socket_path: Path
+        self,
+        config: Config,
+        storage: Storage,
+        identity: Identity,
+        socket_path: Path,
+        notices: Sequence[str] = (),
     ) -> None:
+        """`notices`: what `status` is to say from the start."""
         self._config = config
         self._storage = storage
         self._identity = identity
@@ -74,7 +79,7 @@ class Daemon:
         self._stopping = asyncio.Event()
         self._failure: LocalError | None = None
         self._lists_unsaved = False
-        self._notices: list[str] = []
+        self._notices = list(notices)
         self._tasks: set[asyncio.Task[None]] = set()
         self._saving: asyncio.TimerHandle | None = None
 

@@ -22,6 +22,7 @@ from meshd.commands.client import DaemonClient
 from meshd.config import Api, Config, Logging, Performance, Tun
 from meshd.daemon import Daemon, run, within
 from meshd.host.addresses import Attached
+from meshd.host.priority import NOT_FIRST
 from meshd.host.storage import Storage
 from meshd.host.udp import UdpSockets
 from meshd.node import outputs
@@ -466,9 +467,15 @@ def test_run_holds_the_state_and_loads_the_identity(
 
     async def serve(daemon: Daemon) -> None:
         served.append(daemon._identity.name)
+        told.extend(daemon._notices)
 
+    def run_first() -> bool:
+        served.append("first")
+        return len(served) < 3
+
+    told: list[str] = []
     monkeypatch.setattr(Daemon, "serve", serve)
-    monkeypatch.setattr("meshd.daemon.run_first", lambda: served.append("first"))
+    monkeypatch.setattr("meshd.daemon.run_first", run_first)
     storage = alpha.storage
     assert run(CONFIG, storage, alpha.socket) == 0
     assert served == ["alpha"]
@@ -476,6 +483,10 @@ def test_run_holds_the_state_and_loads_the_identity(
     storage.unlock()
     assert run(ahead, storage, alpha.socket) == 0
     assert served == ["alpha", "first", "alpha"]
+    assert not told
+    storage.unlock()
+    assert run(ahead, storage, alpha.socket) == 0
+    assert told == [NOT_FIRST]
     with pytest.raises(LocalError, match="another meshd"):
         run(CONFIG, alpha.storage, alpha.socket)
     storage.unlock()

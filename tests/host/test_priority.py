@@ -45,6 +45,17 @@ def test_without_the_right_nothing_changes(monkeypatch: pytest.MonkeyPatch) -> N
     assert in_a_thread()[:2] == [False, os.SCHED_OTHER]
 
 
+def test_where_it_was_seen_to_already_nothing_is_left_to_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "sched_setscheduler", refuse)
+    monkeypatch.setattr(os, "sched_getscheduler", lambda _: os.SCHED_RR)
+    assert run_first()
+
+
 def test_a_single_processor_is_shared(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
     assert in_a_thread()[:2] == [False, os.SCHED_OTHER]
