@@ -34,6 +34,9 @@ STEADY, STEADY_MAX = 3, 24
 """Answers in a row after which a path counts as tried; doubled each time that it fails."""
 FAILURES_MAX = 4
 """Failures beyond which nothing is doubled any more."""
+STEADY_BESIDE_STREAM = 6
+"""Answers in a row that are enough while a stream is in use: UDP is taken again within seconds, how
+often it may have failed."""
 
 
 def cost(path: Path) -> float:
@@ -47,12 +50,19 @@ def is_failing(path: Path) -> bool:
     return path.failing or path.misses >= MISSES
 
 
-def is_steady(path: Path) -> bool:
-    """Whether a path that failed before has answered long enough since."""
+def leaves_stream(path: Path, current: Path | None) -> bool:
+    """Whether to take `path` would be to leave a stream for UDP."""
+    return current is not None and current.by_tcp and not path.by_tcp
+
+
+def is_steady(path: Path, current: Path | None = None) -> bool:
+    """Whether a path that failed before has answered long enough since, to take it in place of
+    `current`."""
     if not path.failures:
         return True
+    most = STEADY_BESIDE_STREAM if leaves_stream(path, current) else STEADY_MAX
     times = 1 << min(path.failures, FAILURES_MAX) - 1
-    return path.streak >= min(STEADY_MAX, STEADY * times)
+    return path.streak >= min(most, STEADY * times)
 
 
 def backup(paths: Iterable[Path], current: Path | None) -> Path | None:
@@ -119,7 +129,7 @@ class Choice:
         if is_failing(old) and new.last_received > old.last_received:
             return "the way before does not answer"
         if new.rank != old.rank:
-            return BETTER_KIND if new.rank < old.rank and is_steady(new) else ""
+            return BETTER_KIND if new.rank < old.rank and is_steady(new, old) else ""
         if new.srtt is None or old.srtt is None or new.streak < STEADY or old.misses:
             return ""
         if now - self.since < DWELL or now - self.quality_at < self.calm:

@@ -130,7 +130,12 @@ class Path:
     def rank(self) -> int:
         """Which kind of way is preferred, 0 first: direct, relayed, stream, relayed by a stream on
         either side of the relay."""
-        return 2 * (self.by_stream or is_stream(self.endpoint)) + (self.relay is not None)
+        return 2 * self.by_tcp + (self.relay is not None)
+
+    @property
+    def by_tcp(self) -> bool:
+        """Whether a stream is part of it, at this end or behind the relay."""
+        return self.by_stream or is_stream(self.endpoint)
 
     @property
     def adapts(self) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from random import Random
 
 from gossip import NodeId
-from meshd.node.choice import STEADY, Choice, backup, is_failing, is_steady
+from meshd.node.choice import STEADY, Choice, backup, is_failing, is_steady, leaves_stream
 from meshd.node.path import RETRY_FIRST, Path, PathKind
 from meshd.node.vigil import Verdict, Vigil
 from meshd.node.wire import BASE_SEGMENT, RELAY_PREFIX, RELAYED, Endpoint, is_stream
@@ -301,8 +301,9 @@ class PathSet:
         if not path.adapts:  # whatever comes by a stream then says that the peer uses it
             return float("inf")
         comparable = current is None or path.rank <= current.rank
-        if comparable and not (path.streak >= STEADY and is_steady(path)):
-            return min(BACKUP_INTERVAL, TRIAL_INTERVAL * 2.0 ** max(0, path.failures - 1))
+        if comparable and not (path.streak >= STEADY and is_steady(path, current)):
+            again = 0 if leaves_stream(path, current) else max(0, path.failures - 1)
+            return min(BACKUP_INTERVAL, TRIAL_INTERVAL * 2.0**again)
         if not self._active:
             return max(BACKUP_INTERVAL, self.pace)
         best = backup(self._paths.values(), current)

@@ -14,6 +14,7 @@ from meshd.node.choice import (
     DWELL,
     QUICKER,
     STEADY,
+    STEADY_BESIDE_STREAM,
     Choice,
     backup,
     cost,
@@ -168,3 +169,12 @@ def test_nothing_that_works_leaves_nothing() -> None:
     used.valid = True
     assert choice.choose([used], None, 2.0) is used
     assert choice.reason == "the way before was lost"
+
+
+def test_udp_that_failed_often_is_taken_again_soon_where_a_stream_is_in_use() -> None:
+    stream, relay, direct = path(1, 0.020, stream=True), path(2, 0.020, relayed=True), path(3, 0.01)
+    direct.failures, direct.streak = 9, STEADY_BESIDE_STREAM
+    assert Choice().choose([stream, direct], stream, 1.0) is direct
+    assert Choice().choose([relay, direct], relay, 1.0) is relay
+    direct.streak -= 1
+    assert Choice().choose([stream, direct], stream, 1.0) is stream

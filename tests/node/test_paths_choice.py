@@ -272,3 +272,18 @@ def test_a_path_that_was_left_and_is_then_lost_has_failed_once() -> None:
         reach.answers[ONE] = 0.02
         reach.run(reach.now + 30.0)
         assert reach.paths.current is direct
+
+
+def test_udp_is_taken_again_within_fifteen_seconds_however_often_it_failed() -> None:
+    stream: Endpoint = (STREAM + ONE[0], 443)
+    reach = Reach(PathSet(Random(1)), {ONE: 0.02, stream: 0.02}, active=True)
+    for endpoint in (ONE, stream):
+        reach.paths.learn(endpoint, 0.0)
+    reach.run(20.0)
+    for _ in range(6):
+        del reach.answers[ONE]
+        reach.run(reach.now + 40.0)
+        assert reach.paths.current is reach.paths.direct(stream)
+        reach.answers[ONE] = 0.02
+        reach.run(reach.now + 15.0)
+        assert reach.paths.current is reach.paths.direct(ONE)
