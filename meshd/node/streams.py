@@ -26,7 +26,7 @@ from meshd.node.outputs import CloseStream, SendDatagram
 from meshd.node.path import Path, PathKind
 from meshd.node.peer import STREAM_RETRY_FIRST, STREAM_RETRY_MAX, Peer
 from meshd.node.state import NodeState
-from meshd.node.ways import first_contacts
+from meshd.node.ways import first_contacts, may_be
 from meshd.node.wire import STREAM, Endpoint
 
 TRY_AFTER = 1.0
@@ -270,7 +270,8 @@ class Streams:
     def _addresses(self, peer: Peer, now: float) -> list[Endpoint]:
         """Where to dial, best first: what its record says, then where to begin at all."""
         record, since = peer.record, peer.fallback.since
-        known = record.endpoints if record is not None and record.accepts_streams else ()
+        told = record.endpoints if record is not None and record.accepts_streams else ()
+        known = tuple(endpoint for endpoint in told if may_be(self._state, endpoint))
         if since is not None and now - since >= BOOTSTRAP_AFTER:
             known = (*known[: MAX_ADDRESSES - 1], *first_contacts(self._state, peer))
         places = dict.fromkeys((STREAM + host, port) for host, port in known)

@@ -318,6 +318,25 @@ def test_of_those_that_came_in_and_that_nobody_has_used_the_oldest_goes(
     assert alpha.way(beta) == "stream"
 
 
+def test_no_address_is_dialled_where_no_other_node_can_be() -> None:
+    mesh = Mesh()
+    alpha = mesh.alpha(OPEN)
+    beta = mesh.host("beta", config=SHUT, start=False)
+    block(mesh, alpha, beta)
+    overlay = str(alpha.identity.certificate.address4)
+    lies: list[Endpoint] = [("127.0.0.1", 6379), (overlay, 443), (beta.endpoints[0][0], 443)]
+    alpha.node.places.set_local([*lies, *alpha.endpoints], mesh.world.now)
+    mesh.run(1)
+    beta.disk.records = mesh.first_records()
+    beta.start()
+    record = beta.peer(alpha).record
+    assert record is not None
+    assert set(lies) < set(record.endpoints)
+    assert mesh.connect(alpha, beta) < 3.0
+    assert beta.way(alpha) == "stream"
+    assert mesh.pipes.dials["beta"] == 1
+
+
 def test_so_many_are_dialled_at_once_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("meshd.node.streams.MAX_DIALLED", 3)
     mesh = Mesh()
