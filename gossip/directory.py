@@ -52,13 +52,6 @@ class Bundle:
         """What makes the subject believed first, then where it is."""
         return (self.member,) if self.certificate is None else (self.certificate, self.member)
 
-    def is_older_than(self, other: Bundle) -> bool:
-        """Whether `other`, of the same subject, says something newer."""
-        return self._sequences() < other._sequences()
-
-    def _sequences(self) -> tuple[int, int]:
-        return self.member.sequence, self.certificate.sequence if self.certificate else -1
-
 
 def keys_of(authority: Authority, certificate: Record) -> tuple[bytes, ...]:
     """The lookup keys that a CERTIFICATE record proves, each once; not its subject's own id."""
