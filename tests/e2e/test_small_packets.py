@@ -143,7 +143,7 @@ def exchange(
     sizes: list[int],
     flows: int,
     turn: int,
-    sending: AbstractContextManager[None] = nullcontext(),
+    sending: AbstractContextManager[None] | None = None,
 ) -> None:
     """Send a burst, `turn` datagrams of one flow after each other, and compare what comes."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
@@ -155,7 +155,7 @@ def exchange(
     with left.entered():
         senders = [socket.socket(family, socket.SOCK_DGRAM) for _ in range(flows)]
     sent: dict[int, list[bytes]] = {}
-    with sending:
+    with sending or nullcontext():
         for number in range(BURST):
             sender = senders[number // turn % flows]
             size = sizes[number % len(sizes)]
