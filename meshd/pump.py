@@ -17,7 +17,14 @@ from meshd.host.udp import UdpSockets
 from meshd.node.errors import LocalError
 from meshd.node.node import Node
 from meshd.node.offload import VNET
-from meshd.node.outputs import CloseStream, ForwardBatch, Output, SendDatagram, SendFrame
+from meshd.node.outputs import (
+    CloseStream,
+    ForwardBatch,
+    OpenNat,
+    Output,
+    SendDatagram,
+    SendFrame,
+)
 from meshd.node.wire import BASE_SEGMENT, Batch, Buffer, Endpoint, Frame, is_stream
 from meshd.receiver import Receiver
 from meshd.streams import StreamHost
@@ -206,6 +213,8 @@ class Pump:
                     code = self._send([payload], len(payload), 1, endpoint, 1)
                     if code:
                         self._send_failed(endpoint, code, packets=False)
+                case OpenNat(endpoint, hops):
+                    self._udp.send_near(endpoint, hops)
                 case CloseStream(endpoint):
                     if self.streams is not None:
                         self.streams.close(endpoint)

@@ -161,7 +161,7 @@ class Network:
         """Send a datagram; it arrives later, more than once, or never.
 
         On the path it has `overhead` bytes more than its payload: headers, and seals that a
-        simulated machine leaves out.
+        simulated machine leaves out. An empty one is to open the sender's NAT, and goes no further.
         """
         home = self._homes[source[0]]
         site = self._sites.get(destination[0])
@@ -181,6 +181,8 @@ class Network:
             world = self._world
             if home.nat is not None:
                 source = home.nat.outbound(source, destination, world.now)
+            if not payload:
+                return
             if self._plain and site.nat is None and not (home.loss or site.loss):
                 delay = self._delay(home, site) + self._draw() * self._conditions.jitter_s
                 world.post(world.now + delay, self._deliver, source, destination, payload)

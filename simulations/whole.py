@@ -28,6 +28,7 @@ from meshd.node.identity import Identity
 from meshd.node.node import Node
 from meshd.node.outputs import (
     ForwardBatch,
+    OpenNat,
     Output,
     PersistCounter,
     PersistIdentity,
@@ -156,6 +157,8 @@ class WholeNode:
         match output:
             case SendDatagram(payload, endpoint):
                 return [Send(endpoint, payload)]
+            case OpenNat(endpoint, _):
+                return [Send(endpoint, b"")]
             case SendFrame(frame):
                 pairs = zip(frame.parts[::2], frame.parts[1::2], strict=True)
                 return [Send(frame.endpoint, b"".join(pair)) for pair in pairs]

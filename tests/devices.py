@@ -86,7 +86,7 @@ class FakeTun(Tun):
 class FakeUdp(UdpSockets):
     """Sockets without a network: `arrive` puts datagrams in, `carry` gets what is sent."""
 
-    __slots__ = ("_other", "_waiting", "carry", "error")
+    __slots__ = ("_other", "_waiting", "carry", "error", "opened")
 
     def __init__(self, carry: Callable[[bytes, int, Endpoint], None]) -> None:
         mine, self._other = socket.socketpair()
@@ -96,6 +96,7 @@ class FakeUdp(UdpSockets):
         self.port = 443
         self.carry = carry
         self.error = 0
+        self.opened: list[tuple[Endpoint, int]] = []
         self._waiting: deque[Received] = deque()
 
     def arrive(self, data: bytes, source: Endpoint, segment: int = 0) -> None:
@@ -130,6 +131,9 @@ class FakeUdp(UdpSockets):
     def send_joined(self, data: memoryview, segment_size: int, endpoint: Endpoint) -> int:
         parts = [data[at : at + segment_size] for at in range(0, len(data), segment_size)]
         return self.send(parts, segment_size, len(parts), endpoint, 1)
+
+    def send_near(self, endpoint: Endpoint, hops: int) -> None:
+        self.opened.append((endpoint, hops))
 
     def close(self) -> None:
         self._other.close()

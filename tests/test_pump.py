@@ -161,6 +161,13 @@ async def test_outputs_are_carried_out_in_order(alpha: Side) -> None:
     assert order == [b"a", first, b"b", second, b"c"]
 
 
+async def test_a_nat_is_opened_by_a_datagram_that_dies_near(alpha: Side) -> None:
+    outputs_of(alpha, outputs.OpenNat(BETA_AT, 2))
+    alpha.pump.settle()
+    assert alpha.udp.opened == [(BETA_AT, 2)]
+    assert not alpha.sent
+
+
 async def test_a_write_that_fails_stops_what_rests_on_it(alpha: Side) -> None:
     alpha.full = True
     outputs_of(

@@ -8,6 +8,7 @@ ours: `IP_PMTUDISC_PROBE` sets DF and ignores what the kernel believes about the
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import socket
 import struct
@@ -177,6 +178,15 @@ class UdpSockets:
                 pass
         parts = [data[at : at + segment_size] for at in range(0, len(data), segment_size)]
         return self.send(parts, segment_size, count, endpoint, 1)
+
+    def send_near(self, endpoint: Endpoint, hops: int) -> None:
+        """Send an empty datagram over IPv4 that no more than `hops` routers pass on (`IP_TTL` as
+        ancillary data, ip(7)). Whether it leaves is not told: nobody is to receive it."""
+        if self._ipv4 is None or ":" in endpoint[0]:
+            return
+        option = [(socket.IPPROTO_IP, socket.IP_TTL, struct.pack("i", hops))]
+        with contextlib.suppress(OSError):
+            self._ipv4.sendmsg((b"",), option, 0, endpoint)
 
     def close(self) -> None:
         """Close both sockets."""

@@ -28,6 +28,15 @@ class SendFrame:
 
 
 @dataclass(frozen=True, slots=True)
+class OpenNat:
+    """An empty datagram to this endpoint (IPv4) that dies after `hops` routers: the NAT before us
+    is to expect answers from there, and nobody there is to hear of it."""
+
+    endpoint: Endpoint
+    hops: int
+
+
+@dataclass(frozen=True, slots=True)
 class CloseStream:
     """The stream to or from this endpoint is not needed any more."""
 
@@ -167,6 +176,7 @@ class LookedUp:
 Output = (
     SendDatagram
     | SendFrame
+    | OpenNat
     | ForwardBatch
     | CloseStream
     | PersistSequence

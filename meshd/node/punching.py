@@ -7,9 +7,13 @@
 
 A packet that arrives before the other side has sent is dropped by most NATs, and by some takes the
 very port that is to be opened; so neither sends to the other's public endpoints before, and both do
-so at once. Ports that count (see `mapping`) are foretold. With both counting, one side's targets go
-up by twos, in turns: then, whatever the two forecasts are off by, one of the pairs meets (the two
-lines cross at whole numbers), if only that is within the sixteen.
+so at once. Clocks and computers being what they are, both let a datagram leave beforehand that dies
+behind their own NAT and opens it: the caller before it calls, the answerer before it answers, so
+that nothing can come too early.
+
+Ports that count (see `mapping`) are foretold. With both counting, one side's targets go up by twos,
+in turns: then, whatever the two forecasts are off by, one of the pairs meets (the two lines cross
+at whole numbers), if only that is within the sixteen.
 
 Repeated with pauses that grow, one of them longer than NATs remember (30 s); at once when an
 endpoint changes.
@@ -17,6 +21,7 @@ endpoint changes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -24,6 +29,7 @@ from meshd.node import control
 from meshd.node.control import Control
 from meshd.node.dialogue import Dialogue
 from meshd.node.mapping import is_public
+from meshd.node.outputs import OpenNat
 from meshd.node.peer import Peer
 from meshd.node.records import NodeRecord
 from meshd.node.state import NodeState
@@ -42,7 +48,7 @@ IDLE_PAUSE: Final = 300.0
 """The last, while no packets flow."""
 LEAD_TIME: Final = 0.03
 """Seconds that the answerer gives both to be ready."""
-COUNTING_BEHIND: Final = 0.02
+COUNTING_BEHIND: Final = 0.15
 """Seconds by which a side whose ports count is later than one whose ports do not: it is the other's
 NAT that may mind what comes too early."""
 MAX_WAIT: Final = 1.0
@@ -53,6 +59,8 @@ MAX_TOLD: Final = 4
 """Endpoints in one message."""
 ANSWER_WITHIN: Final = 3.0
 """Seconds after which an answer is none any more."""
+HOPS: Final = 2
+"""Routers that a datagram passes which is to open our NAT alone: that, and one behind it."""
 MAX_BURSTS: Final = 64
 """Bursts planned at a time."""
 FIRST_WAIT: Final = 1.0
@@ -105,6 +113,7 @@ class Punching:
             pause = IDLE_PAUSE
         punch.rounds += 1
         punch.next_at, punch.asked_at = now + pause * (0.9 + 0.2 * state.rng.random()), now
+        self._open(record.endpoints, now)
         offer = self._offer(record, False, path.srtt or 0.0, punch.rounds - 1 & 0xFF, now)
         self._dialogue.send(peer, offer, now)
         return punch.next_at
@@ -129,15 +138,31 @@ class Punching:
         if message.answer:
             if now - peer.punch.asked_at <= ANSWER_WITHIN:
                 peer.punch.asked_at = float("-inf")
+                if not message.step:
+                    self._open([e for e in message.endpoints if e not in record.endpoints], now)
                 self._plan(peer, message, now, min(message.wait, MAX_WAIT))
             return
         if now - peer.punch.answered_at < ANSWER_AGAIN:
             return
         peer.punch.answered_at = now
+        if not message.step:
+            self._open(message.endpoints, now)
         self._dialogue.send(peer, self._offer(record, True, LEAD_TIME, message.turn, now), now)
         trips = [trip for trip in (path.srtt, message.wait) if trip]
         trip = min(MAX_WAIT, *trips) if trips else 0.0
         self._plan(peer, message, now, LEAD_TIME + trip / 2)
+
+    def _open(self, endpoints: Sequence[Endpoint], now: float) -> None:
+        """Let our NAT expect a peer at its public endpoints, unless each new one of them costs us
+        a port that we have foretold."""
+        state = self._state
+        if state.mappings.judge(state.local_endpoints, now).step:
+            return
+        wanted = [endpoint for endpoint in endpoints if is_public(endpoint)]
+        for endpoint in wanted[:MAX_TOLD]:
+            if may_be(state, endpoint) and state.probes.take(now):
+                state.mappings.sent(endpoint, now)
+                state.outputs.append(OpenNat(endpoint, HOPS))
 
     def _offer(
         self, record: NodeRecord, answer: bool, wait: float, turn: int, now: float

@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import select
 import socket
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from typing import Any
@@ -15,6 +16,8 @@ from meshd.node.errors import HostError
 from tests.host.namespaces import UNPRIVILEGED, inside, namespace, needs_root, python, run
 
 HEADER = b"h" * 16
+IP_RECVTTL = 12
+"""Of linux/in.h: not in the socket module."""
 LOCAL = [pytest.param("127.0.0.1", id="ipv4"), pytest.param("::1", id="ipv6")]
 
 
@@ -245,6 +248,20 @@ def test_a_full_socket_buffer_is_eagain_not_waiting(ns: str) -> None:
         codes = [sockets.send(datagrams(40, 1400), 1400, 40, to) for _ in range(20)]
     assert codes[0] == 0
     assert codes[-1] == errno.EAGAIN
+
+
+def test_a_datagram_that_is_to_die_near_is_empty_and_has_few_hops(sockets: UdpSockets) -> None:
+    with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as far:
+        far.setsockopt(socket.IPPROTO_IP, IP_RECVTTL, 1)
+        far.bind(("127.0.0.1", 0))
+        far.settimeout(2)
+        sockets.send_near(("2001:db8::1", 443), 2)  # IPv6 has no NAT to open
+        sockets.send_near(far.getsockname(), 2)
+        data, ((_, _, hops),), _, source = far.recvmsg(100, 100)
+        assert (data, int.from_bytes(hops, sys.byteorder), source[1]) == (b"", 2, sockets.port)
+        assert sockets.send([b"a", b"b"], 2, 1, far.getsockname()) == 0
+        _, ((_, _, hops),), _, _ = far.recvmsg(100, 100)
+        assert int.from_bytes(hops, sys.byteorder) > 2
 
 
 def test_segment_options_are_kept_but_not_without_bound(sockets: UdpSockets) -> None:

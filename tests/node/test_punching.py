@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from meshd.node import control
-from meshd.node.punching import ANSWER_AGAIN, SHOTS, aims
+from meshd.node.peer import Peer
+from meshd.node.punching import ANSWER_AGAIN, SHOTS, Punching, aims
 from simulations.nat import NatKind
 from tests.node.test_dialogue import say
 from tests.node.virtual import Datagram, Host, Mesh
@@ -80,6 +81,23 @@ def test_nothing_goes_to_a_public_endpoint_before_both_do_so() -> None:
             first.setdefault(datagram.host, datagram.time)
     assert set(first) >= {"left", "right"}
     assert abs(first["left"] - first["right"]) < 0.010
+
+
+@pytest.mark.parametrize("late", ["left", "right"])
+@pytest.mark.parametrize("other", [NatKind.NO_FILTER, NatKind.PORT_RESTRICTED])
+def test_however_late_one_of_them_is_the_mapping_is_not_moved(
+    monkeypatch: pytest.MonkeyPatch, late: str, other: NatKind
+) -> None:
+    plan = Punching._plan
+
+    def slow(self: Punching, peer: Peer, message: control.Punch, now: float, wait: float) -> None:
+        plan(self, peer, message, now, wait + 0.3 * (self._state.identity.name == late))
+
+    monkeypatch.setattr(Punching, "_plan", slow)
+    for seed in range(1, 4):
+        mesh, left, right = meet(NatKind.NO_FILTER, other, seed)
+        mesh.connect(left, right)
+        assert mesh.until(lambda: direct(left, right), 5.0) < 3.0  # noqa: B023
 
 
 def test_without_anybody_to_relay_the_endpoints_are_called_all_the_same() -> None:

@@ -280,6 +280,8 @@ class Host:
         match output:
             case outputs.SendDatagram(payload, endpoint):
                 self._send(payload, endpoint)
+            case outputs.OpenNat(endpoint, _):
+                self.mesh.network.send(self.endpoints[0], endpoint, b"")
             case outputs.SendFrame(frame):
                 for head, piece in zip(frame.parts[::2], frame.parts[1::2], strict=True):
                     self._send(bytes(head) + bytes(piece), frame.endpoint)

@@ -52,6 +52,18 @@ def test_a_datagram_arrives_once_after_the_latency() -> None:
     assert lab.network.counters == {"delivered": 1}
 
 
+def test_an_empty_datagram_opens_the_nat_of_who_sends_it_and_no_more() -> None:
+    lab = Lab()
+    lab.send(INSIDE, BOB)
+    mapped = lab.got.pop()[3]
+    lab.send(ANN, mapped)
+    assert lab.got == []
+    lab.send(INSIDE, ANN, b"")
+    assert lab.got == []
+    lab.send(ANN, mapped)
+    assert [(at, payload) for _, at, payload, _ in lab.got] == [(INSIDE, b"hello")]
+
+
 def test_loss_takes_about_its_share() -> None:
     lab = Lab(replace(CALM, loss=0.25))
     for _ in range(2000):
