@@ -12,8 +12,10 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from random import Random
 
 from benchmarks import plainsite
@@ -56,9 +58,11 @@ _CHANGING = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """The servers' addresses by name, where the stranger is, and what was overheard."""
+    """The servers' addresses and processes by name, where the stranger is, and what was
+    overheard."""
 
     places: dict[str, str]
+    processes: dict[str, int]
     stranger: Namespace
     wire: bytes
     flight: bytes
@@ -66,10 +70,12 @@ class Stage:
 
 @dataclass(slots=True)
 class Times:
-    """Seconds of each try at each server, and how many answers were not the plain website's."""
+    """Seconds of each try at each server, processor seconds of one in the mean, and how many
+    answers were not the plain website's."""
 
     hello: dict[str, list[float]] = field(default_factory=dict)
     answer: dict[str, list[float]] = field(default_factory=dict)
+    work: dict[str, float] = field(default_factory=dict)
     different: int = 0
 
 
@@ -104,23 +110,24 @@ def stage(lab: Lab) -> Stage:
     wait_until(lambda: _by_stream(member), "the member to come by a stream", 20.0)
     command = [sys.executable, "-m", plainsite.__name__, *map(str, files), str(PORT), str(site)]
     servers = [lab.popen(spaces[name].command(command)) for name in (PLAIN, CONTROL)]
-    _share_a_processor([node.daemon, *servers])
+    processes = dict(zip((PLAIN, CONTROL), (server.pid for server in servers), strict=True))
+    processes[NODE] = node.daemon.pid if node.daemon is not None else 0
+    _share_a_processor(list(processes.values()))
     places = {name: at[name] for name in (NODE, PLAIN, CONTROL)}
-    made = Stage(places, spaces["stranger"], ear.wire, ear.flight)
+    made = Stage(places, processes, spaces["stranger"], ear.wire, ear.flight)
     first = kinds(made.wire, made.flight)[-1]
     for name, place in places.items():
         wait_until(lambda p=place: _reached(made, p, first), f"{name} to answer", 10.0)  # type: ignore[misc]
     return made
 
 
-def _share_a_processor(servers: Sequence[subprocess.Popen[bytes] | None]) -> None:
+def _share_a_processor(servers: Sequence[int]) -> None:
     """Give all servers the last processor, and this process the first: where two of them run on
     different ones, beside different neighbours, their times differ by half."""
     processors = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {processors[0]})
     for server in servers:
-        if server is not None:
-            os.sched_setaffinity(server.pid, {processors[-1]})
+        os.sched_setaffinity(server, {processors[-1]})
 
 
 def _restart(host: Host, settings: Mapping[str, str | bool]) -> None:
@@ -141,10 +148,28 @@ def _reached(made: Stage, place: str, kind: Kind) -> Answer | None:
         return None
 
 
-def watch(made: Stage, kind: Kind, tries: int) -> Times:
-    """Visit each server so often, in an order that chance decides. Raises LabError."""
+def idle(made: Stage, seconds: float = 3.0) -> dict[str, float]:
+    """The processor seconds that each server takes per second while nobody visits it."""
+    before = _worked(made)
+    time.sleep(seconds)
+    return {name: (after - before[name]) / seconds for name, after in _worked(made).items()}
+
+
+def _worked(made: Stage) -> dict[str, float]:
+    """Seconds that each server had the processor: that is told in nanoseconds, and does not grow
+    while it waits for its turn on a busy machine."""
+    return {
+        name: int(Path(f"/proc/{process}/schedstat").read_text().split()[0]) / 1e9
+        for name, process in made.processes.items()
+    }
+
+
+def watch(made: Stage, kind: Kind, tries: int, alone: Mapping[str, float]) -> Times:
+    """Visit each server so often, in an order that chance decides. `alone`: what each works
+    without that. Raises LabError."""
     rng, times = Random(kind.name), Times()
     names = [*made.places]
+    before, began = _worked(made), time.monotonic()
     for name in names:
         times.hello[name], times.answer[name] = [], []
     gc.collect()
@@ -161,6 +186,9 @@ def watch(made: Stage, kind: Kind, tries: int) -> Times:
         raise LabError(f"{kind.name}: no answer: {error}") from error
     finally:
         gc.enable()
+    took = time.monotonic() - began
+    for name, after in _worked(made).items():
+        times.work[name] = (after - before[name] - alone[name] * took) / tries
     return times
 
 
@@ -199,6 +227,12 @@ def row(kind: str, what: str, seconds: Mapping[str, Sequence[float]]) -> list[st
     return cells
 
 
+def work_row(kind: str, seconds: Mapping[str, float]) -> list[str]:
+    """The same of the processor's time in the mean, where there is no p99."""
+    ratios = [f"{seconds[name] / seconds[PLAIN]:.2f}" for name in (NODE, CONTROL)]
+    return [f"{kind}, processor", f"{seconds[PLAIN] * 1e3:.2f}", *ratios, "", "", ""]
+
+
 def main(argv: Sequence[str]) -> tuple[dict[str, object], list[Target]]:
     """Measure, print, and return the JSON's content and the targets."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks stealth", description=__doc__)
@@ -207,13 +241,14 @@ def main(argv: Sequence[str]) -> tuple[dict[str, object], list[Target]]:
     options = parser.parse_args(argv)
     if options.tries < 1:
         raise LabError("--tries takes a positive number")
-    rows, targets, samples = [], [], {}
+    rows, targets, samples, work = [], [], {}, {}
     with Lab() as lab:
         made = stage(lab)
+        alone = idle(made)
         for kind in kinds(made.wire, made.flight):
             if options.kinds and kind.name not in options.kinds:
                 continue
-            times = watch(made, kind, options.tries)
+            times = watch(made, kind, options.tries, alone)
             parts = (
                 {"hello": times.hello, "answer": times.answer}
                 if kind.tls
@@ -224,9 +259,11 @@ def main(argv: Sequence[str]) -> tuple[dict[str, object], list[Target]]:
             for what, seconds in parts.items():
                 rows.append(row(kind.name, what, seconds))
                 targets += judged(kind.name, what, seconds)
+            rows.append(work_row(kind.name, times.work))
+            work[kind.name] = times.work
         scans = scan(made)
     for name, said in scans.items():
         targets.append(Target(f"{name}: answers that differ", said[NODE] != said[PLAIN], most=0))
     header = ["", "p50 ms", "node /", "control /", "p99 ms", "node /", "control /"]
     print(table(header, rows))
-    return {"tries": options.tries, "seconds": samples, "scans": scans}, targets
+    return {"tries": options.tries, "seconds": samples, "work": work, "scans": scans}, targets

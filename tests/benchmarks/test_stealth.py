@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from benchmarks.stealth import CONTROL, NODE, PLAIN, judged, row
+from benchmarks.stealth import CONTROL, NODE, PLAIN, judged, row, work_row
 
 PLAINLY = [0.001] * 98 + [0.010] * 2
 
@@ -19,3 +19,8 @@ def test_a_quicker_node_is_as_suspicious_as_a_slower_one() -> None:
         ours = [0.001 * factor] * 98 + [0.010] * 2
         p50, p99 = judged("page", "answer", {NODE: ours, PLAIN: PLAINLY, CONTROL: PLAINLY})
         assert (p50.met, p99.met) == (False, True)
+
+
+def test_the_processors_time_has_a_row_without_p99() -> None:
+    seconds = {NODE: 0.0021, PLAIN: 0.002, CONTROL: 0.0019}
+    assert work_row("page", seconds) == ["page, processor", "2.00", "1.05", "0.95", "", "", ""]
