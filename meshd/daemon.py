@@ -143,9 +143,6 @@ class Daemon:
                 self._forwarding.start()
             stack.callback(self._forwarding.close)
             self._signals()
-            # What lives now lives on: the collector need not look at it again while packets flow.
-            gc.collect()
-            gc.freeze()
             await self._serve_api(listener, public)
             self._close()
             await self._forwarding.stop()
@@ -240,6 +237,9 @@ class Daemon:
         hosts = (*self._config.api.hosts, self._identity.name, socket.gethostname())
         server = ApiServer(self._backend, listener.socket, public, hosts)
         await server.start()
+        # What lives now lives on: the collector need not look at it again while packets flow.
+        gc.collect()
+        gc.freeze()
         _log.info("%s is up", self._identity.name)
         try:
             await self._stopping.wait()

@@ -27,6 +27,7 @@ import base64
 import hmac
 import re
 import struct
+from binascii import a2b_base64
 from collections.abc import Callable
 from hashlib import blake2s
 
@@ -48,6 +49,8 @@ _TOKEN = re.compile(rb"\r\nCookie: sid=([A-Za-z0-9_-]{64})[;\r]")
 _PAD_SIZE = 16
 _NOTHING = b"A" * 64
 """Where there is no token, so that this takes as long as if there were."""
+_STANDARD = bytes.maketrans(b"-_", b"+/")
+_REFUSED = Refuse()
 _PATHS = ("/", "/index.html", "/news", "/about", "/search?q=weather", "/static/app.css")
 _AGENT = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"
 
@@ -79,8 +82,10 @@ def greet(
     beginning = random_bytes(_PAD_SIZE)
     head = _HEAD.pack(beginning, int(unix_time * 1000), random_bytes(8))
     if locator is not None:
-        head = _padded(mesh_id, locator, head) + head[_PAD_SIZE:]
-    token = base64.urlsafe_b64encode(head + _mac(key, head, certificate)).decode()
+        pad = blake2s(head[_PAD_SIZE:], key=mesh_id, digest_size=_PAD_SIZE).digest()
+        head = _xor(locator, pad) + head[_PAD_SIZE:]
+    mac = blake2s(head + certificate, key=key, digest_size=_MAC_SIZE).digest()
+    token = base64.urlsafe_b64encode(head + mac).decode()
     chance = random_bytes(3)
     spread = PADDING_MAX - PADDING_MIN
     size = PADDING_MIN + int.from_bytes(chance[:2], "big") % spread
@@ -117,7 +122,8 @@ class Visitors:
         name: str | None = None,
     ) -> None:
         self._key = member_key(mesh_secret)
-        self._mesh_id = mesh_id
+        self._macs = _keyed(self._key)
+        self._pads = blake2s(key=mesh_id, digest_size=_PAD_SIZE)
         self._invited = invited
         self._unix_time = unix_time
         self._random_bytes = random_bytes
@@ -131,18 +137,23 @@ class Visitors:
         return greet(self._key, endpoint, certificate, time, self._random_bytes, self._name)
 
     def admit(self, first: bytes, source: Endpoint, certificate: bytes, now: float) -> Verdict:
-        """See `gate.Gate.admit`. Both keys are tried on everything, so that it takes its time."""
+        """See `gate.Gate.admit`. As much is done where there is no token, and as little as can be:
+        strangers wait for it."""
         end = first.find(b"\r\n\r\n", 0, MAX_FIRST)
         found = _TOKEN.search(first, 0, end + 2) if end >= 0 else None
-        whole = base64.urlsafe_b64decode(found[1] if found is not None else _NOTHING)
+        token = _NOTHING if found is None else found[1]
+        whole = a2b_base64(token.translate(_STANDARD))
         head, mac = whole[: _HEAD.size], whole[_HEAD.size :]
-        locator = _padded(self._mesh_id, head[:_PAD_SIZE], head)
-        member = hmac.compare_digest(_mac(self._key, head, certificate), mac)
-        joiner = hmac.compare_digest(_mac(joiner_key(locator), head, certificate), mac)
-        joiner = self._invited(locator) and joiner
-        if found is None or not (member or joiner) or not self._fresh(head, now):
-            return Refuse()
-        self.admitted(source, member, now)
+        pads = self._pads.copy()
+        pads.update(head[_PAD_SIZE:])
+        locator = _xor(head[:_PAD_SIZE], pads.digest())
+        joiner = self._invited(locator)
+        macs = _keyed(joiner_key(locator)) if joiner else self._macs.copy()
+        macs.update(head + certificate)
+        right = hmac.compare_digest(macs.digest(), mac)
+        if found is None or not right or not self._fresh(head, now):
+            return _REFUSED
+        self.admitted(source, not joiner, now)
         return Admit(end + 4)
 
     def _fresh(self, head: bytes, now: float) -> bool:
@@ -192,16 +203,13 @@ class Joiner:
         return Refuse()
 
 
-def _padded(mesh_id: bytes, data: bytes, head: bytes) -> bytes:
-    """16 bytes of `data` under the pad for a token whose first 32 bytes are `head`, or from under
-    it: the first 16 of these do not count."""
-    pad = blake2s(head[_PAD_SIZE:], key=mesh_id, digest_size=_PAD_SIZE).digest()
+def _xor(data: bytes, pad: bytes) -> bytes:
     both = int.from_bytes(data, "big") ^ int.from_bytes(pad, "big")
     return both.to_bytes(_PAD_SIZE, "big")
 
 
-def _mac(key: bytes, head: bytes, certificate: bytes) -> bytes:
-    return blake2s(head + certificate, key=key, digest_size=_MAC_SIZE).digest()
+def _keyed(key: bytes) -> blake2s:
+    return blake2s(key=key, digest_size=_MAC_SIZE)
 
 
 def _host(endpoint: Endpoint) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import struct
+from hashlib import blake2s
 from random import Random
 
 import pytest
@@ -155,6 +157,19 @@ def test_whoever_comes_invitations_are_looked_at_once() -> None:
     for first in (b"GET / HTTP/1.1\r\n\r\n", b"\x00" * 40, Site().greeting(), b"x"):
         gate.admit(first, THERE, CERTIFICATE, 0.0)
     assert [len(locator) for locator in asked] == [16] * 4
+
+
+def test_tokens_made_by_the_documented_formula_are_right() -> None:
+    tail = struct.pack(">Q8s", int(UNIX * 1000), b"r" * 8)
+    pad = blake2s(tail, key=MESH, digest_size=16).digest()
+    place = bytes(a ^ b for a, b in zip(LOCATOR, pad, strict=True))
+    for beginning, key in ((b"b" * 16, member_key(SECRET)), (place, joiner_key(LOCATOR))):
+        head = beginning + tail
+        mac = blake2s(head + CERTIFICATE, key=key, digest_size=16).digest()
+        token = base64.urlsafe_b64encode(head + mac)
+        first = b"GET / HTTP/1.1\r\nCookie: sid=" + token + b"\r\n\r\n"
+        assert Site(invitations=(LOCATOR,)).admits(first)
+        assert not Site(b"t" * 32).admits(first)
 
 
 def test_a_joiner_lets_nobody_in() -> None:
