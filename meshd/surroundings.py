@@ -181,7 +181,9 @@ class Surroundings:
                 except OSError:
                     failed = True
             if found:
-                self._node.places.set_bootstrap(list(dict.fromkeys(found))[:MAX_BOOTSTRAP])
+                places = list(dict.fromkeys(found))[:MAX_BOOTSTRAP]
+                self._node.places.set_bootstrap(places, loop.time())
+                self._settle()
             pause = again if failed else RESOLVE_AGAIN
             again = min(RESOLVE_AGAIN, 2 * again) if failed else RESOLVE_FIRST
             self._resolve.clear()

@@ -1,7 +1,9 @@
 """How much this node sends unasked: probes in all, and bytes to addresses that nobody has proven.
 
 A member may claim any address as its own. What the others send there must not add up to a flood:
-until a path to an address is proven, it gets what a few handshakes need, and then very little.
+until a path to an address is proven, it gets what a few handshakes need, and then very little. Not
+so the bootstrap addresses: whoever knows many members calls them all there, since it does not know
+which of them answers.
 """
 
 from __future__ import annotations
@@ -47,9 +49,11 @@ class ProbeBudget:
 class Allowance:
     """A token bucket of bytes for every address that is not proven."""
 
-    __slots__ = ("_buckets",)
+    __slots__ = ("_buckets", "named")
 
     def __init__(self) -> None:
+        self.named: tuple[str, ...] = ()
+        """Addresses that this host's person named: it is no claim that makes us send there."""
         # In the order of last use: key -> (bytes, when that was so).
         self._buckets: OrderedDict[int | str, tuple[float, float]] = OrderedDict()
 
@@ -58,6 +62,8 @@ class Allowance:
 
     def take(self, address: str, size: int, now: float) -> bool:
         """Take `size` bytes of an address (numeric IP text); False: it has had enough."""
+        if address in self.named:
+            return True
         key = source_key(address)
         left, at = self._buckets.pop(key, (UNPROVEN_BURST, now))
         left = min(UNPROVEN_BURST, left + max(0.0, now - at) * UNPROVEN_RATE)

@@ -47,9 +47,17 @@ class Places:
             self._state.mapped_endpoints = mapped
             self.changed(now)
 
-    def set_bootstrap(self, endpoints: Sequence[Endpoint]) -> None:
-        """Where to look for members while none is reached."""
-        self._state.bootstrap = tuple(endpoints)
+    def set_bootstrap(self, endpoints: Sequence[Endpoint], now: float) -> None:
+        """Where to look for members while none is reached: those that are being called are called
+        there, too."""
+        state = self._state
+        if tuple(endpoints) == state.bootstrap:
+            return
+        state.bootstrap = tuple(endpoints)
+        state.allowance.named = tuple(dict.fromkeys(host for host, _ in endpoints))
+        for peer in state.peers.values():
+            self._handshakes.send(peer, now)
+        self.changed(now)
 
     def hint(self, node: NodeId, endpoints: Sequence[Endpoint], now: float) -> bool:
         """Somebody in our neighbourhood says that `node` is there: try it, though gossip may have

@@ -40,6 +40,14 @@ def test_an_address_that_is_not_proven_gets_some_handshakes_and_then_little() ->
     assert allowance.take(VICTIM, int(UNPROVEN_BURST), 1001.0)
 
 
+def test_what_a_person_named_gets_all() -> None:
+    allowance = Allowance()
+    allowance.named = (VICTIM,)
+    assert all(allowance.take(VICTIM, HANDSHAKE_SIZE, 0.0) for _ in range(100))
+    assert sum(allowance.take("192.0.2.201", HANDSHAKE_SIZE, 0.0) for _ in range(100)) == 5
+    assert len(allowance) == 1
+
+
 def test_ports_share_their_address_and_subnets_of_ipv6_too() -> None:
     allowance = Allowance()
     assert allowance.take("2001:db8::1", 6000, 0.0)

@@ -185,7 +185,7 @@ def test_bootstrap_endpoints_help_when_the_known_ones_are_stale() -> None:
     alpha.start()
     mesh.run(10)
     assert not beta.ready(alpha)
-    beta.node.places.set_bootstrap([("198.51.100.99", 443)])
+    beta.node.places.set_bootstrap([("198.51.100.99", 443)], mesh.world.now)
     mesh.connect(alpha, beta, within=40)
 
 

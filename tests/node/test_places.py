@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from meshd.node.handshaking import MAX_SENDS
 from meshd.node.peer import HANDSHAKE_RETRY_FIRST
 from meshd.node.places import MAX_HINTS, MAX_MAPPED
 from meshd.node.wire import Endpoint
-from tests.node.virtual import Mesh
+from tests.node.virtual import CONFIG, Mesh
 
 
 def test_mapped_endpoints_are_told_before_those_of_the_host() -> None:
@@ -28,6 +30,26 @@ def test_mapped_endpoints_are_told_before_those_of_the_host() -> None:
     record = alpha.peer(beta).record
     assert record is not None
     assert record.endpoints == tuple(beta.endpoints)
+
+
+def test_of_many_known_members_the_one_at_the_bootstrap_address_is_met_at_once() -> None:
+    mesh = Mesh()
+    config = replace(CONFIG, relays=False)
+    alpha = mesh.alpha(config)
+    others = [mesh.host(f"m{number}", config=config) for number in range(7)]
+    mesh.connect(alpha, *others)
+    mesh.run(3)
+    for host in (alpha, *others):
+        host.kill()
+    alpha.move("192.0.2.77")
+    others[-1].move("192.0.2.88")
+    others[-1].start()
+    alpha.start()
+    mesh.run(2)
+    assert not alpha.ready(others[-1])
+    alpha.node.places.set_bootstrap([("192.0.2.88", 443)], mesh.world.now)
+    alpha.settle()
+    mesh.until(lambda: alpha.ready(others[-1]), within=1.0)
 
 
 def test_few_mapped_endpoints_are_believed() -> None:

@@ -254,7 +254,7 @@ def test_behind_a_balancer_whoever_answers_is_met(answers: str) -> None:
     beta.disk.records = tuple(record.encode() for record in records)
     mesh.pipes.behind["198.51.100.200"] = mesh.hosts[answers]
     beta.start()
-    beta.node.places.set_bootstrap([("198.51.100.200", 443)])
+    beta.node.places.set_bootstrap([("198.51.100.200", 443)], mesh.world.now)
     assert mesh.until(lambda: beta.ready(mesh.hosts[answers]), 8.0) > 1.0
     assert beta.way(mesh.hosts[answers]) == "stream"
 
@@ -267,7 +267,7 @@ def test_a_balancer_that_leads_back_to_us_is_left() -> None:
     mesh.pipes.blocked.add(alpha.endpoints[0][0])
     mesh.pipes.behind["198.51.100.200"] = beta
     beta.start()
-    beta.node.places.set_bootstrap([("198.51.100.200", 443)])
+    beta.node.places.set_bootstrap([("198.51.100.200", 443)], mesh.world.now)
     mesh.run(20)
     assert mesh.pipes.closed["beta"]
     assert not beta.drops["introduction"]
