@@ -14,7 +14,7 @@ from simulations.lab.namespaces import Namespace
 
 PORT = 443
 PATIENCE_S = 15.0
-SLACK = 3
+SLACK = 8
 """Bytes by which the same TLS record may differ: an ECDSA signature's encoding is not of one
 length."""
 _DATE = re.compile(rb"\r\nDate: [^\r\n]*")

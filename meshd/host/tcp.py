@@ -27,7 +27,7 @@ SEND_BUFFER, SEND_BUFFER_MAX = 393_216, 8_388_608
 doubles it for its bookkeeping, which takes up to half of that)."""
 STANDING = 0.03
 """Seconds that bytes may wait on the way: 375 KB at 100 Mbit/s."""
-SHRINK, GROW = 0.7, 1.5
+SHRINK, GROW = 0.7, 1.25
 """The most that one `fit` changes the send buffer by."""
 ROOM = 3
 """Times the bytes under way that the send buffer is at most."""
@@ -118,8 +118,8 @@ def tune(sock: socket.socket) -> None:
 def fit(sock: socket.socket) -> float:
     """Have the send buffer of a connection that has more to send than goes follow the round trip:
     larger while that is hardly longer than the shortest one was, smaller as soon as bytes wait on
-    the way for more than `STANDING`. Returns the round trip in seconds: sooner it is of no use.
-    A kernel that does not tell changes nothing, and that is 0. Raises OSError.
+    the way for more than `STANDING`. Returns for how many seconds it is of no use again: a round
+    trip where it grew, 0 where it shrank or the kernel tells nothing. Raises OSError.
     """
     info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO.size)
     if len(info) < _INFO.size:
@@ -132,7 +132,7 @@ def fit(sock: socket.socket) -> float:
     most = min(SEND_BUFFER_MAX, ROOM * segment * segments)
     fitting = min(int(size * min(max(wanted, SHRINK), GROW)), most)
     _set_send_buffer(sock, max(fitting, SEND_BUFFER))
-    return float(now / 1e6)
+    return float(now / 1e6) if wanted > 1 else 0.0
 
 
 def _set_send_buffer(sock: socket.socket, size: int) -> None:

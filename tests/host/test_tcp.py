@@ -147,7 +147,7 @@ def fitted(sock: Told, times: int = 1) -> int:
 @needs_root
 def test_a_far_way_without_a_queue_gets_a_larger_send_buffer_and_no_end_of_it() -> None:
     far = 100_000
-    assert fitted(Told(far, far)) == pytest.approx(tcp.SEND_BUFFER * 1.3, rel=0.01)
+    assert fitted(Told(far, 110_000)) == pytest.approx(tcp.SEND_BUFFER * 130 / 110, rel=0.01)
     assert fitted(Told(far, far), 50) == pytest.approx(1448 * 1000 * tcp.ROOM, rel=0.01)
     assert fitted(Told(far, far, waiting=100_000), 50) == tcp.SEND_BUFFER_MAX
     assert fitted(Told(1000, 1000)) == pytest.approx(tcp.SEND_BUFFER * tcp.GROW, rel=0.01)
@@ -166,6 +166,13 @@ def test_what_waits_on_the_way_makes_the_send_buffer_smaller_down_to_the_least()
     tcp.fit(sock)
     assert sock.send_buffer == pytest.approx(before * 130 / 160 * tcp.SHRINK, rel=0.01)
     assert fitted(sock, 20) == tcp.SEND_BUFFER
+
+
+def test_a_larger_buffer_is_given_a_round_trip_and_what_waits_is_looked_at_at_once() -> None:
+    with Told(100_000, 120_000) as sock:
+        assert tcp.fit(sock) == pytest.approx(0.12)
+        sock.tell(100_000, 140_000)
+        assert tcp.fit(sock) == 0.0
 
 
 def test_a_kernel_that_does_not_know_changes_nothing() -> None:
