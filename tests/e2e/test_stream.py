@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import select
 import socket
 import ssl
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
@@ -28,7 +32,9 @@ CONTEXT = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 CONTEXT.check_hostname, CONTEXT.verify_mode = False, ssl.CERT_NONE
 NO_UDP = "meta l4proto udp drop"
 STEALTH: Settings = {"security.stealth_mode": True}
+BEHIND = "http://127.0.0.1:8088"
 PROXY_PORT = 3128
+DATE = re.compile(rb"\r\nDate: [^\r\n]*")
 OTHER = "198.51.100.6"
 NO_UDP_OF_RIGHT = "ip saddr 198.51.100.14 meta l4proto udp drop"
 
@@ -117,10 +123,12 @@ def test_udp_blocked_under_a_transfer_goes_on_by_stream_and_comes_back(pair: Pai
     assert until_kind(pair.right, pair.left, "direct", 20.0) < 15.0
 
 
-def ask(place: Namespace, address: str, request: bytes, *, tls: bool = True) -> bytes:
-    """What a stranger gets from TCP port 443, until the end."""
+def ask(
+    place: Namespace, address: str, request: bytes, *, tls: bool = True, port: int = 443
+) -> bytes:
+    """What a stranger gets from a TCP port, until the end."""
     with place.entered():
-        plain = socket.create_connection((address, 443), 5.0)
+        plain = socket.create_connection((address, port), 5.0)
     found = b""
     with plain, CONTEXT.wrap_socket(plain) if tls else plain as stream:
         stream.sendall(request)
@@ -132,9 +140,9 @@ def ask(place: Namespace, address: str, request: bytes, *, tls: bool = True) -> 
 
 @pytest.fixture(scope="module")
 def visited() -> Iterator[tuple[Internet, Host, Host]]:
-    """Left in stealth mode, and right, which comes by a stream."""
+    """Left in stealth mode, and right, which comes by a stream and has a web server behind it."""
     with Lab() as lab:
-        internet, left, right = strangers(lab, {})
+        internet, left, right = strangers(lab, {**STEALTH, "security.fallback": BEHIND})
         admit(left, [right])
         until_kind(right, left, "stream", 20.0)
         yield internet, left, right
@@ -155,6 +163,44 @@ def test_a_stranger_gets_the_website(visited: tuple[Internet, Host, Host]) -> No
     assert [line for line in again.split(b"\r\n") if not line.startswith(b"Date:")] == without
     assert b"400 The plain HTTP request" in ask(outside, address, get + b"\r\n", tls=False)
     assert left.metric("aegisray_stream_connections") == 1
+
+
+REQUESTS = [
+    b"GET / HTTP/1.0\r\n\r\n",
+    b"HEAD /nothing/here HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+    b"BREW /pot HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: x\r\nCookie: sid=" + b"A" * 64 + b"\r\nConnection: close\r\n\r\n",
+    b"\x00\x01\x02 nonsense\r\n\r\n",
+]
+
+
+def test_what_stands_behind_a_node_answers_as_if_it_were_asked_itself(
+    visited: tuple[Internet, Host, Host], tmp_path: Path
+) -> None:
+    internet, _, right = visited
+    (tmp_path / "index.html").write_text("<p>The beans are late this year.</p>")
+    outside, place = internet.host("reader"), right.namespace
+    with place.entered():
+        server = ThreadingHTTPServer(("127.0.0.1", 8088), partial(Silent, directory=str(tmp_path)))
+    serving = threading.Thread(target=server.serve_forever)
+    serving.start()
+    try:
+        for request in REQUESTS:
+            direct = ask(place, "127.0.0.1", request, tls=False, port=8088)
+            assert direct
+            assert DATE.sub(b"", ask(outside, OTHER, request)) == DATE.sub(b"", direct)
+    finally:
+        server.shutdown()
+        serving.join()
+        server.server_close()
+    assert ask(outside, OTHER, REQUESTS[0]).startswith(b"HTTP/1.1 502 Bad Gateway\r\n")
+
+
+class Silent(SimpleHTTPRequestHandler):
+    """Serves files, and writes no log."""
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
 
 
 LORIS = 40
