@@ -14,7 +14,7 @@ from meshd.node.backlog import Backlog
 from meshd.node.control import Control, decode_control, encode_control
 from meshd.node.enroller import Enroller
 from meshd.node.errors import RemoteError
-from meshd.node.handshaking import Handshakes
+from meshd.node.handshaking import Established, Handshakes
 from meshd.node.inbound import Arrival
 from meshd.node.mapping import is_public
 from meshd.node.outbound import Outbound
@@ -27,7 +27,7 @@ from meshd.node.session import Session
 from meshd.node.state import NodeState
 from meshd.node.unproven import MAX_REQUESTS, Unproven
 from meshd.node.ways import direct_candidates
-from meshd.node.wire import BASE_SEGMENT, TAG_SIZE, Endpoint, is_stream
+from meshd.node.wire import BASE_SEGMENT, HEADER_SIZE, TAG_SIZE, Endpoint, is_stream
 
 HEARD_INTERVAL = 0.5
 """Seconds between two times that gossip is told of a peer's traffic."""
@@ -163,15 +163,15 @@ class Dialogue:
         peer = self._state.peers.get(session.peer) if session.peer is not None else None
         if peer is None or session.local_index not in self._state.sessions:
             return
-        path = self._arrived(peer, session, arrival.source, arrival.via, now)
+        path = self._arrived(peer, arrival, now)
         if arrival.control is not None:
             self._act(peer, decode_control(arrival.control), path, arrival, now)
 
-    def _arrived(
-        self, peer: Peer, session: Session, source: Endpoint, via: Path | None, now: float
-    ) -> Path:
+    def _arrived(self, peer: Peer, arrival: Arrival, now: float) -> Path:
         """Note that the peer lives, and by which way. Raises RemoteError when that is another's:
         whoever relays may not lend one peer's channel to another."""
+        session, source, via = arrival.session, arrival.source, arrival.via
+        answered = session.endpoint
         if via is not None and not peer.paths.has(via):
             raise RemoteError("relay-channel")
         peer.last_seen = now
@@ -185,6 +185,7 @@ class Dialogue:
                 path = peer.paths.learn(source, now)
                 self.touched = True
             session.endpoint = source
+            path.received(arrival.size, now)
         path.last_received = now
         used = peer.path
         if used is not None and used.adapts and not peer.paths.measuring and peer.active(now):
@@ -194,23 +195,26 @@ class Dialogue:
             self._handshakes.make_current(peer, session)
             self._handshakes.abandon(peer)
             peer.last_error = None
-            self._proven(peer, path, now)
+            round_trip = via is not None or is_stream(source) or source == answered
+            self._shaken(peer, path, round_trip, now)
         return path
 
-    def _proven(self, peer: Peer, path: Path, now: float) -> None:
-        """A handshake has proven `path`; the peer's other endpoints may be better ones. Where
-        it came by another way than the one in use, that may be dead: it is asked at once."""
-        path.prove(now)
+    def _shaken(self, peer: Peer, path: Path, round_trip: bool, now: float) -> None:
+        """A handshake has come to its end by `path`, and proven it if both halves went that way;
+        the peer's other endpoints may be better ones. Where it is another way than the one in use,
+        that may be dead: it is asked at once."""
+        if round_trip:
+            path.prove(now)
         if peer.path is not None:
             peer.path.next_probe_at = min(peer.path.next_probe_at, now)
         peer.paths.consider(direct_candidates(self._state, peer), now)
         self.paths_changed(peer, now)
         self.ready(peer, now)
 
-    def established(
-        self, peer: Peer, session: Session, source: Endpoint, via: Path | None, now: float
-    ) -> None:
-        """Our handshake was answered: the way it came by is proven, and the peer wants a frame."""
+    def established(self, done: Established, size: int, now: float) -> None:
+        """Our handshake was answered by `size` bytes: the way that both went by is proven, and the
+        peer wants a frame."""
+        peer, session, source, via = done.peer, done.session, done.source, done.via
         peer.last_seen = now
         peer.last_error = None
         if via is not None and not peer.paths.has(via):
@@ -220,18 +224,23 @@ class Dialogue:
         path = via or peer.paths.learn(source, now)
         if via is None:
             session.endpoint = source
+            path.received(size, now)
         if self._handshakes.chain_follows:
             chain = self._state.identity.chain
             self._seal(peer, session, encode_control(control.CertificateChain(chain)), path)
         nonce = self._state.rng.getrandbits(63) | 1 << 63
         self.probe(peer, DueProbe(path, nonce, 0), now)
-        self._proven(peer, path, now)
+        self._shaken(peer, path, done.proven, now)
 
     def _take_unproven(self, arrival: Arrival, now: float) -> None:
         unproven = self._handshakes.unproven.get(arrival.session.local_index)
         if unproven is None or arrival.control is None:
             return
         session = arrival.session
+        if arrival.via is None and arrival.source != session.endpoint:
+            raise RemoteError(
+                "unproven-source"
+            )  # what we say is long, and the source may be forged
         path = arrival.via or Path(PathKind.DIRECT, arrival.source, segment=BASE_SEGMENT)
         match decode_control(arrival.control):
             case control.Enrol(request) if unproven.invitation is not None:
@@ -244,7 +253,7 @@ class Dialogue:
                 self._seal(None, session, encode_control(reply), path)
             case control.CertificateChain(chain) if unproven.payload is not None:
                 peer = self._handshakes.prove(unproven, chain, now)
-                self._arrived(peer, session, arrival.source, arrival.via, now)
+                self._arrived(peer, arrival, now)
             case _ if unproven.payload is not None and unproven.payload.chain:
                 self._tell_revoked(unproven, unproven.payload.chain[0], path)
             case _:
@@ -275,7 +284,10 @@ class Dialogue:
                 direct = arrival.via is None and not is_stream(arrival.source)
                 observed = arrival.source if direct else None
                 tally = measuring.tally(peer, arrival.session, now)
-                self.send(peer, control.ProbeAck(nonce, observed, tally), now, path)
+                answer = control.ProbeAck(nonce, observed, tally)
+                if not path.spend(len(encode_control(answer)) + HEADER_SIZE + TAG_SIZE):
+                    raise RemoteError("unproven-source")
+                self.send(peer, answer, now, path)
             case control.ProbeAck():
                 self._acknowledged(peer, message, path, arrival.session, now)
             case control.Close():

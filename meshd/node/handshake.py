@@ -93,6 +93,7 @@ class Initiator:
     __slots__ = (
         "_ephemeral",
         "_index",
+        "_indexes",
         "_mac1_key",
         "_message",
         "_own_mac1_key",
@@ -120,6 +121,7 @@ class Initiator:
         """
         self._purpose = Purpose(purpose)
         self._index = index
+        self._indexes = {index}
         self._remote_static = remote_static
         self._mac1_key = mac1_key(remote_static)
         self._own_mac1_key = mac1_key(static.public_key().public_bytes_raw())
@@ -135,20 +137,28 @@ class Initiator:
         self._payload: Payload | None = None
         self._message = b""
 
-    def message(self, payload: Payload, cookie: bytes | None = None) -> bytes:
-        """The initiation, 1200 bytes. Called again, with a cookie, only mac2 differs.
+    def message(
+        self, payload: Payload, cookie: bytes | None = None, index: int | None = None
+    ) -> bytes:
+        """The initiation, 1200 bytes. Called again, only the index and the macs differ.
+
+        `index`: another than the usual one, by which to know later which copy was answered.
 
         Raises ValueError for another payload than the first call's, or one that does not fit;
         RemoteError `handshake-key` when the peer's static key is no good.
         """
         if self._payload is None:
             padded = _pad(payload.encode(), PAYLOAD_SIZE)
-            header = _INITIATION.pack(INITIATION, VERSION, self._purpose, 0, self._index)
-            self._message = header + self._state.write_message(padded, self._ephemeral)
+            self._message = self._state.write_message(padded, self._ephemeral)
             self._payload = payload
         elif payload != self._payload:
             raise ValueError("one ephemeral key seals one payload: make a new Initiator")
-        return append_macs(self._mac1_key, self._message, cookie)
+        index = self._index if index is None else index
+        self._indexes.add(index)
+        return append_macs(self._mac1_key, self._headed(index), cookie)
+
+    def _headed(self, index: int) -> bytes:
+        return _INITIATION.pack(INITIATION, VERSION, self._purpose, 0, index) + self._message
 
     def read_response(self, datagram: bytes) -> tuple[MemberPayload, TransportKeys]:
         """The peer's payload and the session's keys.
@@ -166,7 +176,7 @@ class Initiator:
             raise RemoteError("handshake-mac1")
         if datagram[-MAC_SIZE:] != NO_MAC:
             raise RemoteError("handshake-mac2")
-        if receiver != self._index:
+        if receiver not in self._indexes:
             raise RemoteError("handshake-index")
         state = self._state.copy()
         padded = state.read_message(datagram[_RESPONSE.size : -MACS_SIZE])
@@ -174,17 +184,21 @@ class Initiator:
         if payload.counter != 0:
             raise RemoteError("handshake-payload")
         send, receive = state.split()
-        keys = TransportKeys(send, receive, state.handshake_hash, self._index, sender, True)
+        keys = TransportKeys(send, receive, state.handshake_hash, receiver, sender, True)
         return payload, keys
 
     def read_cookie(self, datagram: bytes) -> bytes:
-        """The cookie (16 bytes, good for `cookies.COOKIE_LIFETIME`) to call `message` with.
+        """The cookie (16 bytes, good for `cookies.COOKIE_LIFETIME`) to call `message` with. It is
+        bound to the copy that it answers.
 
         Raises RemoteError: `cookie-length`, `cookie-header` or `cookie-decrypt`.
         """
-        sent = append_macs(self._mac1_key, self._message, None)
+        index = int.from_bytes(datagram[4:8], "big")
+        if index not in self._indexes:
+            raise RemoteError("cookie-header")
+        sent = append_macs(self._mac1_key, self._headed(index), None)
         mac1 = sent[-MACS_SIZE:-MAC_SIZE]
-        return open_cookie_reply(datagram, self._remote_static, mac1, self._index)
+        return open_cookie_reply(datagram, self._remote_static, mac1, index)
 
 
 class Responder:

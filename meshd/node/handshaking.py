@@ -7,8 +7,8 @@
     response: session becomes current,
     a probe leaves on the way it came by
                                             the first authenticated frame confirms: session
-                                            becomes current, the way is proven
-
+                                            becomes current; the way is proven, if
+                                            the response went that way
 Until that frame nothing of the responder's changes: a replayed initiation gets no further.
 """
 
@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from gossip import NodeId
+from meshd.node.attempts import Attempts
 from meshd.node.certificates import Certificate, load_public_key
 from meshd.node.cookies import COOKIE_LIFETIME, CookieJar
 from meshd.node.errors import RemoteError
@@ -61,6 +62,8 @@ class Established:
     session: Session
     source: Endpoint
     via: Path | None
+    proven: bool
+    """Whether it came from where the initiation that it answers went to."""
 
 
 class Handshakes:
@@ -79,7 +82,7 @@ class Handshakes:
         self._rates = SourceRateLimiter()
         self._channel_rates = SourceRateLimiter()
         self._load = LoadGauge(now)
-        self._attempts: dict[int, Peer] = {}
+        self._attempts = Attempts(state.new_index)
         self._peer_cookies: dict[NodeId, tuple[bytes, float]] = {}
         self._members = LastCounters()
         self._strangers = LastCounters()
@@ -99,7 +102,7 @@ class Handshakes:
         state, identity = self._state, self._state.identity
         if identity.trust.is_revoked(identity.certificate):
             return False  # nobody would answer
-        index = state.new_index()
+        index = self._attempts.new_index()
         initiator = Initiator(
             self._suite,
             identity.mesh.mesh_id,
@@ -111,11 +114,8 @@ class Handshakes:
             index,
         )
         payload = self._payload(self.next_counter(now))
-        retry = peer.retry
-        attempt = Attempt(initiator, payload, index, now, now + retry)
-        peer.attempt = attempt
-        peer.retry = min(HANDSHAKE_RETRY_MAX, retry * 2)
-        self._attempts[index] = peer
+        self._attempts.add(peer, Attempt(initiator, payload, index, now, now + peer.retry))
+        peer.retry = min(HANDSHAKE_RETRY_MAX, peer.retry * 2)
         self.send(peer, now)
         return True
 
@@ -134,18 +134,22 @@ class Handshakes:
             return
         attempt.sent += 1
         cookie, until = self._peer_cookies.get(peer.id, (None, 0.0))
+        cookie = cookie if now < until else None
         try:
-            message = attempt.initiator.message(attempt.payload, cookie if now < until else None)
+            message = attempt.initiator.message(attempt.payload, cookie)
         except RemoteError as error:
             state.drops[error.reason] += 1
             return
         wanted = ways(state, peer) if streams is None else [(b"", way) for way in streams]
         for prefix, endpoint in wanted:
+            copy = message
             if not prefix and not is_stream(endpoint):
                 if not state.allowance.take(endpoint[0], len(message), now):
                     continue
                 state.mappings.sent(endpoint, now)
-            state.outputs.append(SendDatagram(prefix + message, endpoint))
+                index = self._attempts.copy_for(peer, attempt, endpoint)
+                copy = attempt.initiator.message(attempt.payload, cookie, index)
+            state.outputs.append(SendDatagram(prefix + copy, endpoint))
 
     def _payload(self, counter: int) -> MemberPayload:
         return MemberPayload.of(counter, 0, self._signature, self._state.identity.chain)
@@ -162,9 +166,7 @@ class Handshakes:
 
     def abandon(self, peer: Peer) -> None:
         """Forget the attempt, if there is one."""
-        if peer.attempt is not None:
-            self._attempts.pop(peer.attempt.index, None)
-            peer.attempt = None
+        self._attempts.drop(peer)
 
     # Answering
 
@@ -231,6 +233,7 @@ class Handshakes:
         session = self._session(self._suite, self._respond(call, secret), now)
         peer = self.peer_of(certificate, payload.chain)
         self._took(peer, static, payload.counter)
+        session.endpoint = call.source if call.via is None else None
         self.install_next(peer, session)
 
     def _check_counter(self, node: NodeId, counter: int) -> None:
@@ -313,10 +316,9 @@ class Handshakes:
         self, datagram: bytes, source: Endpoint, via: Path | None, now: float
     ) -> Established:
         """Finish a handshake of ours. Raises RemoteError; the attempt then goes on."""
-        peer = self._attempts.get(int.from_bytes(datagram[8:12], "big"))
-        if peer is None or peer.attempt is None:
-            raise RemoteError("handshake-index")
-        payload, keys = peer.attempt.initiator.read_response(datagram)
+        peer, attempt, went_there = self._attempts.find(datagram[8:12], source)
+        proven = went_there or via is not None or is_stream(source)
+        payload, keys = attempt.initiator.read_response(datagram)
         record = peer.record
         certificate = self._certificate(payload, now)
         if certificate is None:
@@ -328,18 +330,17 @@ class Handshakes:
         self.peer_of(certificate, payload.chain)
         session = Session(self._suite, keys, peer.id, self._state.budget, now)
         self.make_current(peer, session)
-        return Established(peer, session, source, via)
+        return Established(peer, session, source, via, proven)
 
     def receive_cookie(self, datagram: bytes, source: Endpoint, now: float) -> None:
         """Send the initiation again, with the cookie. Raises RemoteError."""
-        peer = self._attempts.get(int.from_bytes(datagram[4:8], "big"))
-        if peer is None or peer.attempt is None:
-            raise RemoteError("handshake-index")
-        cookie = peer.attempt.initiator.read_cookie(datagram)
+        peer, attempt, went_there = self._attempts.find(datagram[4:8], source)
+        cookie = attempt.initiator.read_cookie(datagram)
         if len(self._peer_cookies) >= MAX_COOKIES:
             self._peer_cookies.clear()
         self._peer_cookies[peer.id] = (cookie, now + COOKIE_LIFETIME)
-        self._state.allowance.proven(source[0])
+        if went_there:
+            self._state.allowance.proven(source[0])
         self.send(peer, now)
 
     def make_current(self, peer: Peer, session: Session) -> None:

@@ -44,7 +44,7 @@ class Arrival:
     """Something the node must look at: an authenticated frame by a way or with a content that
     matters beyond its packets."""
 
-    __slots__ = ("control", "session", "source", "via")
+    __slots__ = ("control", "session", "size", "source", "via")
 
     def __init__(
         self, session: Session, source: Endpoint, via: Path | None, control: bytes | None
@@ -54,6 +54,8 @@ class Arrival:
         self.via = via
         """The relayed path it came by; None when it came directly from `source`."""
         self.control = control
+        self.size = 0
+        """Bytes of the frame, told once."""
 
 
 ARRIVAL_INTERVAL = 0.25
@@ -271,7 +273,9 @@ class Inbound:
         quiet = arrivals == len(self.arrivals)
         if quiet and (moved or not session.confirmed or now - session.told_at > ARRIVAL_INTERVAL):
             self.arrivals.append(Arrival(session, source, via, None))
-        session.told_at = now if arrivals != len(self.arrivals) else session.told_at
+        if arrivals != len(self.arrivals):
+            session.told_at = now
+            self.arrivals[arrivals].size = HEADER_SIZE + len(sealed)
         session.received_bytes += len(sealed)
         return size
 

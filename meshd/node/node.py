@@ -214,7 +214,7 @@ class Node:
                     self._handshakes.receive_initiation(datagram, source, via, now)
                 case 2:
                     done = self._handshakes.receive_response(datagram, source, via, now)
-                    self._dialogue.established(done.peer, done.session, source, via, now)
+                    self._dialogue.established(done, len(datagram), now)
                     self._upkeep.touch(now)
                 case 3:
                     self._handshakes.receive_cookie(datagram, source, now)

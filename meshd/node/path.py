@@ -51,6 +51,11 @@ STREAM_TIMEOUT = 3.0
 FORGIVEN_AFTER = 600.0
 """Seconds after which it counts no more that a path failed."""
 MAX_FAILURES = 16
+REFLECTED_MAX = 3
+"""Bytes that are sent, for each that came from there, to an endpoint that is not proven (QUIC's
+number: RFC 9000, section 8)."""
+CREDIT_MAX = 6000.0
+"""Bytes of that which are saved up."""
 RTT_GAIN = 42 / 256
 """EWMA weight of a new round-trip sample (babeld's)."""
 
@@ -96,6 +101,11 @@ class Path:
     misses: int = 0
     retry: float = RETRY_FIRST
     next_probe_at: float = 0.0
+    claimed: bool = False
+    """Whether somebody says that the peer is there, or it once was: it is tried in any case.
+    Otherwise it is where frames came from, and their source may be forged."""
+    credit: float = 0.0
+    """Bytes that may be sent there for what came from there, while it is not proven."""
     last_error: str = ""
     """What was wrong when it last did not work; empty while it does."""
     tries: Tries = field(default_factory=Tries)
@@ -190,8 +200,25 @@ class Path:
             self._search(now)
             self.next_probe_at = self.tries.proven_at = now
         self.valid, self.misses, self.retry = True, 0, RETRY_FIRST
-        self.failing, self.last_error = False, ""
+        self.failing, self.last_error, self.claimed = False, "", True
         self.last_received = now
+
+    def received(self, size: int, now: float) -> None:
+        """So many bytes have come from there: if it is not proven, it may be asked again."""
+        if self.valid:
+            return
+        self.credit = min(CREDIT_MAX, self.credit + REFLECTED_MAX * size)
+        if self.next_probe_at == float("inf"):
+            self.next_probe_at = now + self.retry
+
+    def spend(self, size: int) -> bool:
+        """Whether `size` bytes may be sent there, proven or not; then they count."""
+        if self.valid or self.relay is not None or not self.adapts:
+            return True
+        if self.credit < size:
+            return False
+        self.credit -= size
+        return True
 
     def fail(self, now: float) -> None:
         """It was left because it did not work, or is lost: once for both."""

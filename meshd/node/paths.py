@@ -105,9 +105,9 @@ class PathSet:
         return path
 
     def consider(self, endpoints: Iterable[Endpoint], now: float) -> None:
-        """Probe these candidates beside what is known."""
+        """Probe these candidates, which somebody tells of, beside what is known."""
         for endpoint in endpoints:
-            self.learn(endpoint, now)
+            self.learn(endpoint, now).claimed = True
 
     def hurry(self, now: float) -> None:
         """The path in use was lost: try all candidates soon."""

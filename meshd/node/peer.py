@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 from random import Random
 
@@ -41,6 +41,8 @@ class Attempt:
     next_at: float
     sent: int = 0
     """Times that the initiation was sent, each by all ways."""
+    copies: dict[Endpoint, int] = field(default_factory=dict)
+    """The same of the copies that went to UDP endpoints, see `attempts`."""
 
 
 @dataclass(slots=True)

@@ -39,6 +39,8 @@ PROBE_SPARED = 10.0
 """Of the probes that may leave at once, so many are for paths that work."""
 PROBE_BYTES = 100
 """What a probe counts for an address that is not proven."""
+PROBE_SIZE = 48
+"""Bytes of a probe."""
 IDLE_RATE = 8.0
 """Probes per second of paths in use that no packets go by: with more peers each has fewer."""
 RELAY_IN_DOUBT = 1.0
@@ -219,7 +221,7 @@ class Upkeep:
         for probe in peer.paths.due(now, peer.active(now)):
             if self._affords(probe, now):
                 self._dialogue.probe(peer, probe, now)
-            else:
+            elif probe.path.next_probe_at < float("inf"):
                 peer.paths.put_off(probe, now)
         if peer.paths.changed:
             if peer.path is None:
@@ -233,7 +235,10 @@ class Upkeep:
         path, state = probe.path, self._state
         if path.valid:
             return state.probes.take(now)
-        claimed = path.kind is PathKind.DIRECT
+        if not path.claimed and not path.spend(PROBE_SIZE):
+            path.next_probe_at = float("inf")  # until something comes from there again
+            return False
+        claimed = path.claimed and path.kind is PathKind.DIRECT
         if claimed and not state.allowance.take(path.endpoint[0], PROBE_BYTES, now):
             return False
         return state.probes.take(now, PROBE_SPARED)

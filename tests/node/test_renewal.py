@@ -60,7 +60,7 @@ def test_a_certificate_in_its_last_third_renews_by_itself_and_sessions_go_on() -
     before = beta.identity
     mesh.connect(alpha, beta, gamma)
     session = alpha.peer(beta).current
-    mesh.until(lambda: until_of(beta) > 89 * DAY, 30)
+    mesh.until(lambda: until_of(beta) > 89 * DAY, 40)
     after = beta.identity.certificate
     assert after.serial != before.certificate.serial
     assert (after.name, after.addresses) == (before.name, before.certificate.addresses)

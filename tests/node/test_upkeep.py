@@ -188,7 +188,7 @@ def test_probes_of_all_peers_together_have_a_budget() -> None:
     mesh.run(5)
     peer = alpha.peer(beta)
     for number in range(20):
-        peer.paths.learn((f"192.0.2.{200 + number}", 1000), mesh.world.now)
+        peer.paths.consider([(f"192.0.2.{200 + number}", 1000)], mesh.world.now)
     before = len(mesh.sent)
     for _ in range(100):
         for path in peer.paths:
