@@ -115,7 +115,8 @@ class Dialogue:
         entry = encode_control(control.Probe(self._state.rng.getrandbits(63) | 1 << 63))
         if session is None or session.expired(now):
             return
-        if not self._state.allowance.take(endpoint[0], len(entry) + 2 * TAG_SIZE, now):
+        size, wanted = len(entry) + 2 * TAG_SIZE, peer.wanted(now)
+        if not self._state.allowance.take(endpoint[0], size, now, wanted):
             return
         self._state.mappings.sent(endpoint, now)
         self._seal(peer, session, entry, Path(PathKind.DIRECT, endpoint))

@@ -144,7 +144,7 @@ class Handshakes:
         for prefix, endpoint in wanted:
             copy = message
             if not prefix and not is_stream(endpoint):
-                if not state.allowance.take(endpoint[0], len(message), now):
+                if not state.allowance.take(endpoint[0], len(message), now, peer.wanted(now)):
                     continue
                 state.mappings.sent(endpoint, now)
                 index = self._attempts.copy_for(peer, attempt, endpoint)

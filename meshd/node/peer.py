@@ -252,6 +252,10 @@ class Peer:
         """Whether packets flowed within the last ten seconds."""
         return now - self.last_data_at < 10.0
 
+    def wanted(self, now: float) -> bool:
+        """Whether packets for it wait or flow."""
+        return bool(self.packets) or self.active(now)
+
     def candidates(self, extra: tuple[Endpoint, ...] = ()) -> tuple[Endpoint, ...]:
         """Where its own record says it may be, and what else is known."""
         known = self.record.endpoints if self.record is not None else ()

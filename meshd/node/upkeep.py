@@ -109,6 +109,7 @@ class Upkeep:
         peers = self._state.peers.values()
         self._connected = sum(p.current is not None or p.attempt is not None for p in peers)
         self._neighbours = self._seeking.neighbours()
+        self._state.allowance.members = len(peers)
         due = now + MAX_INTERVAL
         sessions = sum(peer.current is not None for peer in peers)
         self._pace = min(IDLE_INTERVAL_MAX, max(IDLE_INTERVAL, sessions / IDLE_RATE))
@@ -219,7 +220,7 @@ class Upkeep:
             return due
         peer.paths.pace = self._pace
         for probe in peer.paths.due(now, peer.active(now)):
-            if self._affords(probe, now):
+            if self._affords(peer, probe, now):
                 self._dialogue.probe(peer, probe, now)
             elif probe.path.next_probe_at < float("inf"):
                 peer.paths.put_off(probe, now)
@@ -230,7 +231,7 @@ class Upkeep:
         upcoming = peer.paths.next_at()
         return due if upcoming is None else min(due, upcoming)
 
-    def _affords(self, probe: DueProbe, now: float) -> bool:
+    def _affords(self, peer: Peer, probe: DueProbe, now: float) -> bool:
         """Whether a probe may leave: what works is asked first, candidates leave it some room."""
         path, state = probe.path, self._state
         if path.valid:
@@ -238,7 +239,8 @@ class Upkeep:
         if not path.claimed and not path.spend(PROBE_SIZE):
             path.next_probe_at = float("inf")  # until something comes from there again
             return False
-        claimed = path.claimed and path.kind is PathKind.DIRECT
-        if claimed and not state.allowance.take(path.endpoint[0], PROBE_BYTES, now):
-            return False
+        if path.claimed and path.kind is PathKind.DIRECT:
+            wanted = peer.wanted(now)
+            if not state.allowance.take(path.endpoint[0], PROBE_BYTES, now, wanted):
+                return False
         return state.probes.take(now, PROBE_SPARED)
