@@ -40,6 +40,7 @@ from meshd.node.outputs import (
     SendFrame,
 )
 from meshd.node.state import NodeConfig
+from meshd.node.wire import Frame
 from simulations.cluster import Cluster, Host
 from simulations.enrolment import UNIX_TIME, enrol
 from simulations.machine import Disk, Seen, Send
@@ -67,6 +68,8 @@ _MEMBER_EVENTS: dict[str, type[MemberUp | MemberSuspected | MemberDown | MemberL
     "left": MemberLeft,
 }
 
+Relaying = Callable[[bytes], list[bytes]]
+"""What becomes of a datagram that a node relays: an honest one sends it on, once and unchanged."""
 FirstRecords = Callable[[Sequence[int]], tuple[bytes, ...]]
 """What an enrolment hands to a joiner: the records that these hosts hold."""
 
@@ -86,10 +89,14 @@ class WholeNode:
         first_records: FirstRecords,
     ) -> None:
         self.pongs: dict[int, Pong] = {}
+        self.packets: list[bytes] = []
+        """What the TUN got; whoever writes packets takes them."""
+        self.relaying: Relaying = lambda datagram: [datagram]
+        self.config = config
+        self._written: list[Send] = []
         self._identity = identity
         self._endpoint = endpoint
         self._disk = disk
-        self._config = config
         self._rng = rng
         self._first_records = first_records
         self._node: Node | None = None
@@ -108,7 +115,7 @@ class WholeNode:
         disk, self._now = self._disk, now
         self._node = Node(
             _read(self._identity, disk),
-            self._config,
+            self.config,
             self._rng,
             self._rng.randbytes,
             now,
@@ -122,7 +129,18 @@ class WholeNode:
     def receive(self, payload: bytes, source: Endpoint, now: float) -> None:
         """A datagram. The node counts what it drops, so nothing is refused here."""
         self._now = now
-        self.node.receive(memoryview(bytearray(payload)), len(payload), source, now)
+        packets = self.node.receive(memoryview(bytearray(payload)), len(payload), source, now)
+        self.packets += map(bytes, packets)
+
+    def write(self, packet: bytes, now: float) -> None:
+        """Let the TUN hand this IP packet to the node."""
+        self._now, outbound = now, self.node.outbound
+        outbound.space[: len(packet)] = packet
+        for frame in (outbound.add(len(packet), now), outbound.flush(now)):
+            if frame is not None:
+                self._written += _sends(frame)
+        if outbound.waiting is not None:
+            self.node.connect_waiting(now)
 
     def handle_timer(self, now: float) -> None:
         """Do what is due."""
@@ -140,7 +158,8 @@ class WholeNode:
 
     def drain(self) -> list[Send | Seen]:
         """The node's datagrams, and what it noticed of others."""
-        drained: list[Send | Seen] = []
+        drained: list[Send | Seen] = list(self._written)
+        self._written.clear()
         while self.node.pending:  # to write a certificate has consequences
             for output in self.node.drain():
                 drained += self._perform(output)
@@ -160,12 +179,12 @@ class WholeNode:
             case OpenNat(endpoint, _):
                 return [Send(endpoint, b"")]
             case SendFrame(frame):
-                pairs = zip(frame.parts[::2], frame.parts[1::2], strict=True)
-                return [Send(frame.endpoint, b"".join(pair)) for pair in pairs]
+                return list(_sends(frame))
             case ForwardBatch(batch):
                 starts = range(0, len(batch.data), batch.segment_size)
                 slices = (batch.data[start : start + batch.segment_size] for start in starts)
-                return [Send(batch.endpoint, bytes(data)) for data in slices]
+                carried = (each for data in slices for each in self.relaying(bytes(data)))
+                return [Send(batch.endpoint, data) for data in carried]
             case PersistSequence(value):
                 return [SequenceChanged(value)]
             case PersistCounter(value):
@@ -221,6 +240,11 @@ class WholeNode:
     def records(self) -> tuple[bytes, ...]:
         """Every record held, encoded."""
         return tuple(record.encode() for record in self.node.records())
+
+
+def _sends(frame: Frame) -> list[Send]:
+    pairs = zip(frame.parts[::2], frame.parts[1::2], strict=True)
+    return [Send(frame.endpoint, b"".join(pair)) for pair in pairs]
 
 
 def _read(enrolled: Identity, disk: Disk) -> Identity:

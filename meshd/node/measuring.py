@@ -53,6 +53,7 @@ def answered(
         path.sample(now - mark.at)
     if interval is not None and path.adapts:
         path.control.take(interval, now)
+        path.rests = 0
         path.parity, path.span = path.control.parity, path.control.span
     return peer.paths.hasten(now)
 

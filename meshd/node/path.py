@@ -48,6 +48,9 @@ STREAM_SEGMENT = 16_350
 four of them carry the largest frame. TCP cuts it as the way needs it: nothing is searched."""
 STREAM_TIMEOUT = 3.0
 """Seconds until a probe by stream counts as lost: TCP brings it late, not never."""
+RESTED, RESTS = 0.9, 3
+"""What each answer leaves of the loss of a path that is not used, and answers after which probes
+count too."""
 FORGIVEN_AFTER = 600.0
 """Seconds after which it counts no more that a path failed."""
 MAX_FAILURES = 16
@@ -118,6 +121,8 @@ class Path:
     out: bool = False
     """Whether it has not answered since it failed: it is still the same failure."""
     failed_at: float = float("-inf")
+    rests: int = 0
+    """Answers since it was last measured how many segments it loses."""
     outcomes: deque[bool] = field(default_factory=lambda: deque(maxlen=32))
     waiting: dict[int, tuple[float, int]] = field(default_factory=dict)
     """Nonce -> (sent at, datagram size) of probes not answered yet."""
@@ -178,11 +183,14 @@ class Path:
 
     @property
     def loss(self) -> float:
-        """Share of the segments that was lost lately; before there were enough of them, of the
-        last 32 probes without an answer. 0 to 1."""
-        if self.control.known:
-            return self.control.loss
-        return self.outcomes.count(False) / len(self.outcomes) if self.outcomes else 0.0
+        """Share of the segments that was lost while it was used, forgotten as it answers probes
+        since; where there were few or that is long ago, at least the share of the last 32 probes
+        without an answer. 0 to 1."""
+        found = self.control.likely * RESTED**self.rests
+        if not self.outcomes or (self.control.known and self.rests <= RESTS):
+            return found
+        # Probes are small: of few but long frames all may be lost.
+        return max(found, self.outcomes.count(False) / len(self.outcomes))
 
     @property
     def timeout(self) -> float:
@@ -195,9 +203,10 @@ class Path:
 
     def prove(self, now: float) -> None:
         """A round trip has shown that both directions work. A path that was lost may have become
-        another one: its width is looked for again."""
+        another one: its width is looked for again, and what it lost before says nothing."""
         if not self.valid:
             self._search(now)
+            self.outcomes.clear()
             self.next_probe_at = self.tries.proven_at = now
         self.valid, self.misses, self.retry = True, 0, RETRY_FIRST
         self.failing, self.last_error, self.claimed = False, "", True
@@ -261,6 +270,7 @@ class Path:
             self.parity = self.control.parity
         self.outcomes.append(True)
         self.streak, self.out = self.streak + 1, False
+        self.rests += 1
         self.tries.answered += 1
         if self.failures and now - self.failed_at > FORGIVEN_AFTER:
             self.failures = 0

@@ -35,6 +35,8 @@ BUSY = 20.0
 """Segments per second from which time counts in full."""
 MEMORY_PRIOR = 200.0
 """Segments without loss that every estimate begins with."""
+FEW_PRIOR = 40.0
+"""The same where paths are compared and fewer than those were sent."""
 QUEUE_MIN, QUEUE_SHARE = 0.002, 0.1
 """Seconds, and share of the shortest round trip: delay below either is no queue."""
 QUEUE_MEMORY = 32
@@ -213,6 +215,12 @@ class LossControl:
     def loss(self) -> float:
         """Share of the segments that was lost lately, 0 to 1."""
         return self._all.ratio if self._all.events else 0.0
+
+    @property
+    def likely(self) -> float:
+        """The same for a comparison of paths, where there were few segments."""
+        prior = MEMORY_PRIOR if self.known else FEW_PRIOR
+        return min(0.5, self._all.lost / (self._all.sent + prior))
 
     @property
     def known(self) -> bool:

@@ -9,6 +9,7 @@ from simulations.run import Scenario
 from simulations.scenarios import (
     attacks,
     chaos,
+    hostile,
     hosts,
     lifeguard,
     lookups,
@@ -32,6 +33,7 @@ SCENARIOS: dict[str, Scenario] = {
         wan,
         chaos,
         nodes,
+        hostile,
         published,
         lifeguard,
     )

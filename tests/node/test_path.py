@@ -125,3 +125,20 @@ def test_a_relayed_path_by_stream_to_the_relay_still_finds_its_width() -> None:
     path = Path(PathKind.RELAY, ("tls:2001:db8::1", 443), NodeId(bytes(16)))
     path.prove(0.0)
     assert path.widths == list(WIDTHS6)
+
+
+def test_what_a_path_lost_is_forgotten_as_it_answers_unused_and_when_it_was_lost_whole() -> None:
+    path = Path(PathKind.DIRECT, ONE)
+    path.prove(0.0)
+    path.control.take(Interval(100, 50, 0, 0.0, 0.02, 0.5), 1.0)
+    before = path.loss
+    assert 0.3 < before < 0.4
+    for turn in range(30):
+        path.waiting[turn] = (float(turn), 0)
+        path.measured(turn, turn + 0.01)
+    assert path.loss < before / 20
+    path.outcomes.extend([False] * 16)
+    assert path.loss > 0.4
+    path.valid = False
+    path.prove(100.0)
+    assert path.loss < 0.05
