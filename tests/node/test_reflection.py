@@ -9,6 +9,7 @@ from __future__ import annotations
 import pytest
 
 from meshd.node import control
+from meshd.node.allowance import UNPROVEN_BURST, UNPROVEN_RATE
 from meshd.node.control import encode_control
 from meshd.node.path import REFLECTED_MAX
 from meshd.node.wire import DATA, RESPONSE, Endpoint
@@ -145,3 +146,30 @@ def test_a_cookie_from_a_forged_source_proves_nothing() -> None:
     assert not allowance.take(VICTIM[0], 1000, now)
     alpha.receive(reply, liar.endpoints[0])
     assert allowance.take(liar.endpoints[0][0], 1000, now)
+
+
+@pytest.mark.parametrize("liars", [1, 2])
+def test_forged_reflexive_answers_send_little_elsewhere_and_cut_nobody_off(liars: int) -> None:
+    """They say that they see alpha at a bystander's. One is told behind alpha's own endpoint; two
+    that agree before it: who then tries the bystander finds alpha all the same."""
+    mesh = Mesh()
+    alpha, *others = mesh.alpha(), mesh.host("beta"), mesh.host("gamma")
+    lying = [mesh.host(f"liar-{number}") for number in range(liars)]
+    victim = Bystander(mesh)
+    mesh.connect(alpha, *others, *lying)
+    mesh.run(5)
+    for _ in range(60):
+        for liar in lying:
+            alpha.node._dialogue._observed(alpha.peer(liar), VICTIM, mesh.world.now)
+        alpha.node._dialogue.touched = True
+        alpha.settle()
+        mesh.run(1)
+    told = alpha.node.state.told_endpoints or ()
+    assert told.index(alpha.endpoints[0]) == (0 if liars == 1 else 1)
+    assert VICTIM in told
+    late = mesh.host("late")
+    mesh.connect(late, alpha, within=5.0)
+    mesh.run(60)
+    assert all(host.way(alpha) == "direct" for host in (*others, late))
+    members = 4 + liars
+    assert victim.got <= members * (UNPROVEN_BURST + mesh.world.now * UNPROVEN_RATE)
