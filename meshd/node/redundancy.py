@@ -43,6 +43,9 @@ QUEUE_MEMORY = 32
 """Queueing delays that the usual one is the average of, about."""
 WINDOW = 15.0
 """Seconds of half the window that the shortest round trip is of."""
+GRACE = 0.5
+"""Seconds for which loss that was the path's own is still taken for it when one stretch tells
+otherwise: a few losses more or less at long queues, and a stream would be without parity."""
 LOSSY_FOR = 10.0
 """Seconds after a loss in which the path is measured often."""
 LATE_FOR = 2.0
@@ -51,6 +54,8 @@ BLIND = 0.3
 """Seconds between two probes that are too far apart to tell where loss comes from."""
 CONGESTED = 2.5
 """So many times the loss at short queues, at long ones, is congestion and nothing else."""
+OWN_EVENTS = 6
+"""Stretches with a loss at short queues, and no fewer than at long ones: that is no congestion."""
 SUSPICION = 0.35
 """Rise of loss, as a share of the parity sent, which suggests that the parity causes it."""
 TRIAL_SECONDS, TRIAL_SEGMENTS, TRIAL_LOSSES = 2.0, 500, 20
@@ -153,6 +158,11 @@ class _Memory:
         return min(0.5, (self.lost + sqrt(self.lost)) / (self.sent + MEMORY_PRIOR))
 
     @property
+    def least(self) -> float:
+        """The ratio less one standard deviation."""
+        return min(0.5, max(0.0, self.lost - sqrt(self.lost)) / (self.sent + MEMORY_PRIOR))
+
+    @property
     def dispersion(self) -> float:
         """Variance over mean of the losses of a frame, 1 (independent) to 32, at least."""
         if self.frames < 20 or self.counted < 5:
@@ -202,6 +212,7 @@ class LossControl:
         self._lossy_until = -inf
         self._level: tuple[int, int] | None = None
         """The table in use, in steps of loss and bursts."""
+        self._own_until = -inf
         self._base = 0.0
         """Loss that was there before parity."""
         self._trial_from = -inf
@@ -305,7 +316,10 @@ class LossControl:
         if expected >= 2 and calm.lost > expected - 1.3 * sqrt(expected):
             # Short queues lose as much as long ones: what looked like a queue is jitter.
             own = both.bound
-        elif calm.events >= 2 and queued.ratio <= CONGESTED * calm.bound:
+        elif calm.events >= 2 and queued.least <= CONGESTED * calm.bound:
+            own = calm.bound
+        elif calm.events >= OWN_EVENTS and calm.events >= queued.events:
+            # One queue that ran over lost more than the path since, but not as often.
             own = calm.bound
         else:
             return 0.0
@@ -318,7 +332,11 @@ class LossControl:
 
     def _decide(self, rtt: float, now: float) -> None:
         own = self._own()
+        if own > 0:
+            self._own_until = now + GRACE
         if self._unknown:
+            return
+        if own == 0 and self.parity is not None and self._held_until < now < self._own_until:
             return
         self.congested = now < self._held_until or (own == 0.0 and self.loss >= LOSS_ON)
         if own == 0.0 or now < self._held_until or self._trial_until is not None:

@@ -10,6 +10,7 @@ import pytest
 from meshd.node.parity import MAX_PARITIES, MAX_SLICES
 from meshd.node.redundancy import (
     EPSILON,
+    GRACE,
     LOSSY_FOR,
     PARITY_SPARE,
     SPAN_MIN,
@@ -175,6 +176,24 @@ def test_jitter_does_not_look_like_a_queue() -> None:
     line = Line(jitter=0.01)
     lossy = World(rng, line, Constant(3000.0), independent(rng, 0.01)).run(6.0)
     assert all(0.08 <= share <= 0.2 for share in lossy.shares[30:])
+
+
+def test_a_stretch_that_tells_otherwise_leaves_the_parity_for_half_a_second(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    control, now = LossControl(), 0.0
+    for _ in range(40):
+        now += 0.05
+        control.take(steady(1000, lost=5), now)
+    first = control.parity
+    assert first is not None
+    monkeypatch.setattr(control, "_own", lambda: 0.0)
+    control.take(steady(1000, lost=5), now + 0.9 * GRACE)
+    assert control.parity == first
+    assert not control.congested
+    control.take(steady(1000, lost=5), now + 1.1 * GRACE)
+    assert control.parity is None
+    assert control.congested
 
 
 def test_parity_is_gone_some_seconds_after_loss_ends() -> None:
