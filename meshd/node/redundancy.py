@@ -7,23 +7,18 @@ what is sent (a policer drops without a queue), a trial without parity shows it.
 
     loss of its own   p = lost / sent, exponentially forgotten, where the queueing delay is low
     bursts            D = variance / mean of the losses of a frame
-    parity of k       the least r with P(X > r) <= epsilon, X lost of k + r: binomial with p, or
-                      negative binomial with mean (k + r) p and variance D times that
+
+`protection.parity_table` says what parity those ask for.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from math import exp, inf, log, sqrt
 
-from meshd.node.parity import MAX_PARITIES, MAX_SLICES
+from meshd.node.protection import parity_table
 from meshd.node.wire import MAX_SEGMENTS
 
-EPSILON, EPSILON_SINGLE = 2e-5, 1e-3
-"""Chance that a frame is lost in spite of its parity; a frame of one slice gets less."""
-PARITY_SPARE = 2
-"""Parity slices that a frame may have beyond half of its own number: small frames need them."""
 LOSS_MIN, LOSS_ON = 1e-4, 2e-4
 """Below the first a path is clean; parity begins at the second."""
 SPAN_COST = 0.07
@@ -380,38 +375,3 @@ class LossControl:
             self._calm, self._recent = _Memory(), _Memory()
         else:
             self._base, self._hold = self._suspected, HOLD_FIRST
-
-
-@lru_cache(maxsize=256)
-def parity_table(loss: float, dispersion: float) -> tuple[int, ...]:
-    """Parity slices for frames of 0 to `MAX_SEGMENTS` slices, where a share of `loss` is lost and
-    the losses of a frame have `dispersion` times the variance of independent ones."""
-    table, parity = [0], 0
-    for count in range(1, MAX_SLICES + 1):
-        epsilon = EPSILON if count > 1 else EPSILON_SINGLE
-        most = min(MAX_PARITIES, count // 2 + PARITY_SPARE)
-        while parity < most and _tail(count + parity, parity, loss, dispersion) > epsilon:
-            parity += 1
-        table.append(parity)
-    return (*table, *[0] * (MAX_SEGMENTS - MAX_SLICES))
-
-
-def _tail(slices: int, parity: int, loss: float, dispersion: float) -> float:
-    """P(X > parity) for X lost of `slices`."""
-    # A frame of few slices lies within a burst, or out of it: its own variance has a bound.
-    spread = 1 + (dispersion - 1) * min(1.0, (slices - 1) / 10)
-    mean = slices * loss
-    if spread < 1.05:
-        chance = (1 - loss) ** slices
-        total = chance
-        for lost in range(parity):
-            chance *= (slices - lost) / (lost + 1) * loss / (1 - loss)
-            total += chance
-        return 1 - total
-    shape = mean / (spread - 1)
-    chance = exp(-shape * log(spread))
-    total = chance
-    for lost in range(parity):
-        chance *= (lost + shape) / (lost + 1) * (1 - 1 / spread)
-        total += chance
-    return 1 - total

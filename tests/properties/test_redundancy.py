@@ -8,12 +8,11 @@ from hypothesis import strategies as st
 from meshd.node.errors import RemoteError
 from meshd.node.metering import Mark, Meter, Tally
 from meshd.node.parity import MAX_PARITIES, MAX_SLICES
+from meshd.node.protection import PARITY_SPARE, parity_table
 from meshd.node.redundancy import (
-    PARITY_SPARE,
     SPAN_MIN,
     Interval,
     LossControl,
-    parity_table,
 )
 from meshd.node.wire import MAX_SEGMENTS
 
