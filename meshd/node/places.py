@@ -81,6 +81,7 @@ class Places:
     def network_changed(self, now: float) -> None:
         """Addresses, routes or links of the host changed: whatever was known of ways is asked
         again at once, and whoever did not answer is called again."""
+        self._state.mappings.forget()
         for peer in self._state.peers.values():
             peer.paths.recheck(now)
             peer.retry = HANDSHAKE_RETRY_FIRST

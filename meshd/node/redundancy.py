@@ -208,6 +208,7 @@ class LossControl:
         self._level: tuple[int, int] | None = None
         """The table in use, in steps of loss and bursts."""
         self._own_until = -inf
+        """Until then a stretch that tells of congestion changes nothing."""
         self._base = 0.0
         """Loss that was there before parity."""
         self._trial_from = -inf

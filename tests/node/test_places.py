@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from meshd.node.handshaking import MAX_SENDS
+from meshd.node.mapping import Kind
 from meshd.node.peer import HANDSHAKE_RETRY_FIRST
 from meshd.node.places import MAX_HINTS, MAX_MAPPED
 from meshd.node.wire import Endpoint
@@ -87,6 +88,16 @@ def test_a_network_that_changed_is_asked_at_once() -> None:
     assert path.next_probe_at > mesh.world.now + 1
     alpha.node.places.network_changed(mesh.world.now)
     assert path.next_probe_at == mesh.world.now
+
+
+def test_what_the_old_network_s_nat_did_is_forgotten_with_it() -> None:
+    mesh = Mesh()
+    alpha, beta = mesh.pair()
+    mappings, own = alpha.node.state.mappings, alpha.node.state.local_endpoints
+    mesh.run(20)
+    assert mappings.judge(own, mesh.world.now).kind is not Kind.UNKNOWN
+    alpha.node.places.network_changed(mesh.world.now)
+    assert mappings.judge(own, mesh.world.now).kind is Kind.UNKNOWN
 
 
 def test_a_network_that_changed_has_those_called_again_who_did_not_answer() -> None:
