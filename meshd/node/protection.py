@@ -14,8 +14,17 @@ from meshd.node.wire import MAX_SEGMENTS
 
 EPSILON, EPSILON_SINGLE = 2e-5, 1e-3
 """Chance that a frame is lost in spite of its parity; a frame of one slice gets less."""
-PARITY_SPARE = 2
-"""Parity slices that a frame may have beyond half of its own number: small frames need them."""
+PARITY_SPARE, SPARE_BURSTS = 2, 4.0
+"""Parity slices that a frame may have beyond half of its own number, times the dispersion up to the
+second: small frames need them, and the more the longer the bursts are that they lie in. A stream
+that once is slow has small frames only, and would stay slow."""
+
+
+def most_parity(count: int, dispersion: float) -> int:
+    """Parity slices that a frame of `count` slices gets at most; one of a single slice is most
+    often worth less than its copies."""
+    spare = PARITY_SPARE * (min(SPARE_BURSTS, dispersion) if count > 1 else 1)
+    return min(MAX_PARITIES, count // 2 + round(spare))
 
 
 @lru_cache(maxsize=256)
@@ -25,7 +34,7 @@ def parity_table(loss: float, dispersion: float) -> tuple[int, ...]:
     table, parity = [0], 0
     for count in range(1, MAX_SLICES + 1):
         epsilon = EPSILON if count > 1 else EPSILON_SINGLE
-        most = min(MAX_PARITIES, count // 2 + PARITY_SPARE)
+        most = most_parity(count, dispersion)
         while parity < most and _tail(count + parity, parity, loss, dispersion) > epsilon:
             parity += 1
         table.append(parity)

@@ -92,7 +92,7 @@ def test_a_network_that_changed_is_asked_at_once() -> None:
 
 def test_what_the_old_network_s_nat_did_is_forgotten_with_it() -> None:
     mesh = Mesh()
-    alpha, beta = mesh.pair()
+    alpha, _beta = mesh.pair()
     mappings, own = alpha.node.state.mappings, alpha.node.state.local_endpoints
     mesh.run(20)
     assert mappings.judge(own, mesh.world.now).kind is not Kind.UNKNOWN

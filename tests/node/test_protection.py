@@ -7,8 +7,8 @@ from time import perf_counter
 
 import pytest
 
-from meshd.node.parity import MAX_PARITIES, MAX_SLICES
-from meshd.node.protection import EPSILON, PARITY_SPARE, parity_table
+from meshd.node.parity import MAX_SLICES
+from meshd.node.protection import EPSILON, most_parity, parity_table
 from meshd.node.wire import MAX_SEGMENTS
 
 
@@ -30,12 +30,24 @@ def test_bursts_ask_for_more_parity_than_the_same_loss_one_by_one() -> None:
     assert three[45] >= 2 * one[45]
 
 
+@pytest.mark.parametrize("count", [2, 5, 10])
+def test_a_small_frame_seldom_dies_in_a_burst(count: int) -> None:
+    rng, failed, frames = Random(5), 0, 20_000
+    parity, bad = parity_table(0.01, 5.0)[count], False
+    for _ in range(frames):
+        lost = 0
+        for _ in range(count + parity):
+            bad = rng.random() < (2 / 3 if bad else 0.01 / 2.97)
+            lost += bad
+        failed += lost > parity
+    assert failed / frames < 1e-3
+
+
 def test_parity_hardly_exceeds_half_a_frame_and_never_goes_where_the_code_cannot() -> None:
     table = parity_table(0.4, 10.0)
     assert len(table) == MAX_SEGMENTS + 1
-    assert all(
-        parity <= min(MAX_PARITIES, count // 2 + PARITY_SPARE) for count, parity in enumerate(table)
-    )
+    assert all(parity <= most_parity(count, 10.0) for count, parity in enumerate(table))
+    assert [most_parity(count, 1.0) for count in (0, 1, 2, 10, 45)] == [2, 2, 3, 7, 16]
     assert not any(table[MAX_SLICES + 1 :])
     assert table[0] == 0
 

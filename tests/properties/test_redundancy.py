@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from meshd.node.errors import RemoteError
 from meshd.node.metering import Mark, Meter, Tally
-from meshd.node.parity import MAX_PARITIES, MAX_SLICES
-from meshd.node.protection import PARITY_SPARE, parity_table
+from meshd.node.parity import MAX_SLICES
+from meshd.node.protection import most_parity, parity_table
 from meshd.node.redundancy import (
     SPAN_MIN,
     Interval,
@@ -37,8 +37,7 @@ def bounded(control: LossControl) -> None:
     if control.parity is not None:
         assert len(control.parity) == MAX_SEGMENTS + 1
         assert all(
-            0 <= parity <= min(MAX_PARITIES, count // 2 + PARITY_SPARE)
-            for count, parity in enumerate(control.parity)
+            0 <= parity <= most_parity(count, 32.0) for count, parity in enumerate(control.parity)
         )
 
 
