@@ -1,7 +1,9 @@
 """What dissemination missed: two nodes compare what they hold, and each sends what the other lacks.
 
 Every ACK carries a digest of all records. When it differs from ours, and our own news has been
-told, we send the hashes of our buckets; the exchange that follows is drawn in `messages`. Idle
+told, we send the hashes of our buckets; the exchange that follows is drawn in `messages`. Where
+telling takes long, as when the halves of a large mesh meet again, we compare meanwhile what is for
+everyone to keep: a revocation does not wait for news of a thousand members. Idle
 cost is 8 bytes per ACK, whatever the number of records. All answers are bounded by `sync_burst`
 messages each and `sync_rate` messages per second in all, a quarter of that to one node; what did
 not fit shows in the next digest.
@@ -45,6 +47,8 @@ class Synchroniser:
         self._interval = core.config.sync_interval
         self._longest = core.config.sync_interval_max
         self._next_at = now
+        self._compared_at = now
+        """When this node last showed its hashes because digests differed."""
         self._learned = 0
         self._matches = 0
         self._matched_at = -1
@@ -75,8 +79,13 @@ class Synchroniser:
                 self._agree(sender)
             self.joining = self.joining and not self._agreed(JOINED_AFTER)
             return
-        settled = not len(core.news) or now >= self._next_at + 2 * core.config.sync_interval
-        if now >= self._next_at and settled:
+        pause = core.config.sync_interval
+        if len(core.news) and now < self._next_at + 2 * pause:
+            if now >= self._compared_at + pause:
+                self._compared_at = now
+                core.counters.syncs += 1
+                self._show(sender, only_global=True)
+        elif now >= self._next_at:
             self._begin(sender, now)
 
     def learned(self, records: int) -> None:
@@ -101,11 +110,11 @@ class Synchroniser:
         core.send(node, Ping(0), [core.record_item(own)] if own is not None else [])
         self._show(node)
 
-    def _show(self, node: NodeId) -> None:
-        """Send our hashes, of what both sides keep."""
+    def _show(self, node: NodeId, only_global: bool = False) -> None:
+        """Send our hashes, of what both sides keep, or of what all keep."""
         core = self._core
         peer = core.members.get(node)
-        only_global = core.partial or (peer is not None and peer.partial)
+        only_global = only_global or core.partial or (peer is not None and peer.partial)
         core.send(node, Buckets(core.store.hashes(only_global), only_global))
 
     def on_buckets(self, buckets: Buckets, sender: NodeId, now: float) -> None:
@@ -186,6 +195,7 @@ class Synchroniser:
             core.counters.syncs += 1
             self._show(partner)
         self._learned = 0
+        self._compared_at = now
         self._next_at = now + self._interval
 
     def _agree(self, sender: NodeId) -> None:

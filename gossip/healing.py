@@ -75,9 +75,14 @@ class Healer:
         core.timers.schedule(Timer.JOIN, max(soonest, now + core.config.join_interval))
 
     def begin_burst(self, now: float) -> None:
-        """Try the dead at the fast pace for a while."""
+        """Try the dead at the fast pace for a while: from now on, unless it is kept already.
+
+        Each of many who come back begins a burst; were some tried at once each time, pings and
+        their answers would be a storm, on which all that is told would be spent.
+        """
+        if now >= self._burst_until:
+            self._core.timers.schedule(Timer.HEAL, now)
         self._burst_until = now + self._core.config.heal_burst
-        self._core.timers.schedule(Timer.HEAL, now)
 
     def on_heal_timer(self, now: float) -> None:
         """Try as many of the dead as there are dead for each live member, at random."""

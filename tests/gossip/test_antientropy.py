@@ -20,7 +20,7 @@ from gossip.ids import NodeId
 from gossip.items import RecordItem
 from gossip.members import MemberState, Peer
 from gossip.messages import BUCKETS, Ack, Buckets, Entries, Want
-from gossip.records import Record
+from gossip.records import Record, RecordKind
 
 from .cluster import FakeAuthority, id_of, key_of, record_of
 from .test_core import sent
@@ -275,6 +275,26 @@ def test_nothing_is_compared_while_there_is_news_to_tell() -> None:
     core.spread_record(record_of("new"), 0.0)
     part.on_digest(Ack(1, 12345), id_of(key_of("y")), 1.0)
     assert core.counters.syncs == 0
+
+
+def test_what_all_keep_is_compared_though_there_is_news_to_tell() -> None:
+    revocation, member = record_of("issuer", kind=RecordKind.REVOCATIONS), record_of("new")
+    first = holding("x", COMMON, GossipConfig(sync_interval=40.0))
+    second = holding("y", [*COMMON, revocation, member])
+    first.spread_record(record_of("other"), 0.0)
+    exchange(first, second)
+    assert first.store.get(revocation.subject, RecordKind.REVOCATIONS) == revocation
+    assert first.store.get(member.subject, RecordKind.MEMBER) is None
+
+
+def test_while_there_is_news_what_all_keep_is_compared_as_seldom_as_the_rest() -> None:
+    core = holding("x", COMMON)
+    part = Synchroniser(core, 0.0)
+    core.spread_record(record_of("new"), 0.0)
+    for tenth in range(300):
+        part.on_digest(Ack(1, 12345), id_of(key_of("y")), tenth / 10)
+    shown = [messages.decode(message.payload).body for message in sent(core)]
+    assert [isinstance(body, Buckets) and body.only_global for body in shown] == [True, False]
 
 
 def test_what_was_forgotten_for_its_age_is_not_asked_for() -> None:

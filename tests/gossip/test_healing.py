@@ -140,6 +140,20 @@ def test_a_burst_quickens_the_pace_for_a_while() -> None:
         assert low < following[0] - now < high
 
 
+def test_many_who_come_back_at_once_do_not_quicken_a_burst_any_more() -> None:
+    core = core_of(3)
+    healer = healer_of(core)
+    healer.begin_burst(100.0)
+    healer.on_heal_timer(100.0)
+    following = core.timers.next()
+    healer.begin_burst(100.01)
+    assert core.timers.next() == following
+    assert following is not None
+    healer.on_heal_timer(following[0])
+    healer.begin_burst(100.0 + 2 * core.config.heal_burst)
+    assert core.timers.next() == (100.0 + 2 * core.config.heal_burst, Timer.HEAL)
+
+
 def test_an_unknown_sender_is_asked_who_it_is_but_not_at_every_message() -> None:
     core = core_of()
     healer = healer_of(core)
