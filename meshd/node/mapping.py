@@ -18,6 +18,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 from itertools import pairwise
 from typing import Final
 
@@ -144,14 +145,19 @@ class Mappings:
 
 def is_inside(endpoint: Endpoint) -> bool:
     """Whether an IPv4 endpoint is one that stands behind a NAT."""
-    return _is_v4(endpoint) and any(
-        ipaddress.IPv4Address(endpoint[0]) in network for network in _INSIDE
-    )
+    return _is_v4(endpoint) and _is_private(endpoint[0])
 
 
 def is_public(endpoint: Endpoint) -> bool:
     """Whether an endpoint has an IPv4 address that stands in the open, or is a NAT's."""
     return _is_v4(endpoint) and not is_inside(endpoint)
+
+
+@lru_cache(maxsize=256)
+def _is_private(address: str) -> bool:
+    """Whether an IPv4 address is of a network that only a NAT leads out of."""
+    parsed = ipaddress.IPv4Address(address)
+    return any(parsed in network for network in _INSIDE)
 
 
 def _is_v4(endpoint: Endpoint) -> bool:

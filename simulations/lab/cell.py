@@ -33,7 +33,8 @@ READY_S = 15.0
 FIRST_S, DIRECT_S = 3.0, 5.0
 """Targets, counted from right's ``meshd up``: the first answer, and the direct path."""
 GIVE_UP_S = 15.0
-PING_S = 0.03
+PING_S, LOOK_S = 0.03, 0.2
+"""Seconds between two looks: while it is measured, and afterwards."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +133,7 @@ class Play:
             patience = 0.0 if self._wanted[0] == "direct" else DIRECT_S
             now = self._look()
             while not self.stopped and now < (patience if self._is_there else GIVE_UP_S):
+                time.sleep(LOOK_S)
                 now = self._look()
             if self._right.daemon is not None and self._right.daemon.poll() is not None:
                 raise LabError(f"right: meshd up ended: {self._right.last_log_line()}")

@@ -30,7 +30,7 @@ ENDS = 5, 6
 """Two hosts behind symmetric NATs, which only the hosts 0 and 1 join."""
 EVERY_S, SIZES = 0.1, (64, 1000)
 """A packet of either size in turn leaves each end so often."""
-MISCHIEF_S, CALM_S = 40.0, 20.0
+MISCHIEF_S, CALM_S = 40.0, 10.0
 NOTICED_S = 30.0
 """Seconds in which a better relay is to be taken."""
 SILENCE_MAX_S = 1.0
@@ -49,9 +49,9 @@ CLAIMED: tuple[Endpoint, ...] = (
 LIARS_EVERY = 7
 LYING_S = 120.0
 
-DIAMOND = Conditions(uplink_bps=1e6, queue_bytes=32_768)
-DIAMOND_S, DIAMOND_EVERY_S, DIAMOND_SIZE = 120.0, 0.016, 1200
-"""Both ends send 0.6 Mbit/s through a relay that sends 1 at most."""
+DIAMOND = Conditions(uplink_bps=0.5e6, queue_bytes=16_384)
+DIAMOND_S, DIAMOND_EVERY_S, DIAMOND_SIZE = 120.0, 0.032, 1200
+"""Both ends send 0.3 Mbit/s through a relay that sends 0.5 at most."""
 
 
 def dropping(share: float, rng: Random, least: int = 0) -> Relaying:

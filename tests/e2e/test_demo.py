@@ -37,7 +37,7 @@ def seen_from_outside() -> list[str]:
 def test_the_demo_succeeds_and_leaves_nothing() -> None:
     before = seen_from_outside()
     began = time.monotonic()
-    with demo() as process:
+    with demo("--size", "64") as process:
         output, errors = process.communicate(timeout=120)
     took = time.monotonic() - began
     assert process.returncode == 0, output + errors

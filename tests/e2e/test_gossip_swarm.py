@@ -10,7 +10,7 @@ from benchmarks.gossip.ours import Ours
 from simulations.lab.namespaces import Lab
 from simulations.lab.waiting import wait_until
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.patient]
 
 NODES = 8
 

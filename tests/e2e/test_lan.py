@@ -84,6 +84,7 @@ def test_two_that_start_there_find_each_other(lab: Lab) -> None:
     assert took < 5.0
 
 
+@pytest.mark.patient
 def test_who_does_not_want_to_be_found_is_not(lab: Lab) -> None:
     internet, cafe = Internet(lab), Cafe(lab)
     silent = {"network.lan_discovery": False}

@@ -19,7 +19,7 @@ from simulations.lab.portmap import PortMapper
 from simulations.lab.topology import Internet
 from simulations.lab.waiting import DeadlineError, wait_until
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.patient]
 
 SPOKEN: dict[str, dict[str, bool]] = {
     "pcp": {},

@@ -48,6 +48,7 @@ def rest(seconds: float) -> None:
     wait_until(lambda: time.monotonic() >= end, "time to pass", seconds + 5)
 
 
+@pytest.mark.patient
 def test_a_stopped_process_is_back_within_three_seconds(lab: Lab) -> None:
     """As after a sleep, but that no clock stood still."""
     pair = open_pair(lab)
@@ -63,6 +64,7 @@ def test_a_stopped_process_is_back_within_three_seconds(lab: Lab) -> None:
     wait_until(lambda: takes_for_alive(pair.right, pair.left), "the right one's trust", 10.0)
 
 
+@pytest.mark.patient
 def test_an_interface_that_was_down_for_a_while(lab: Lab) -> None:
     pair = open_pair(lab)
     there = pair.right.namespace
@@ -109,6 +111,7 @@ def test_a_nat_that_forgets_and_gives_another_port(lab: Lab) -> None:
     assert took < 11.0
 
 
+@pytest.mark.patient
 def test_the_others_go_on_when_all_bootstrap_nodes_are_gone(lab: Lab) -> None:
     internet = Internet(lab)
     seeds = [Host(lab, internet.host(name)) for name in ("first", "second")]

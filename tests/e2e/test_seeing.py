@@ -15,7 +15,7 @@ from simulations.lab.sites import Site, settle
 from simulations.lab.topology import Internet
 from simulations.lab.waiting import wait_until
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.patient]
 
 
 @pytest.fixture(scope="module")

@@ -279,7 +279,7 @@ def test_two_equal_relays_are_exchanged_once_a_minute_at_most() -> None:
     used: list[tuple[float, NodeId | None]] = []
     queues = {relay.identity.id: 0.0 for relay in relays}
     homes = {r.identity.id: mesh.network._homes[r.endpoints[0][0]] for r in relays}
-    for _ in range(3000):
+    for _ in range(1500):
         path = gamma.peer(delta).path
         now_used = path.relay if path is not None else None
         if not used or used[-1][1] != now_used:

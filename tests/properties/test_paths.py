@@ -192,18 +192,19 @@ def test_the_probes_of_a_peer_are_few_and_find_a_path_where_there_is_one(
 
 @given(
     base=st.floats(0.001, 0.2),
-    swings=st.lists(st.tuples(st.floats(-1, 1), st.floats(-1, 1)), min_size=200, max_size=400),
+    swings=st.lists(st.tuples(st.floats(-1, 1), st.floats(-1, 1)), min_size=1, max_size=40),
+    lasting=st.integers(1, 90),
     jitter=st.floats(0.0, 0.5),
     seed=st.integers(0, 1 << 32),
 )
 def test_two_paths_that_lose_nothing_are_exchanged_at_most_once_a_minute(
-    base: float, swings: list[tuple[float, float]], jitter: float, seed: int
+    base: float, swings: list[tuple[float, float]], lasting: int, jitter: float, seed: int
 ) -> None:
     paths = PathSet(Random(seed))
     made = [paths.learn(SPOTS[0], 0.0), paths.learn(SPOTS[1], 0.0)]
     switched: list[float] = []
-    for turn, swing in enumerate(swings):
-        now = turn * 1.0
+    for turn in range(300):
+        now, swing = turn * 1.0, swings[turn // lasting % len(swings)]
         before = paths.current
         for path, by in zip(made, swing, strict=True):
             path.prove(now)
