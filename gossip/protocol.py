@@ -298,6 +298,10 @@ class GossipProtocol:
         """All others that are known, without this node itself."""
         return [peer.snapshot() for peer in self._core.members]
 
+    def states(self) -> dict[NodeId, MemberState]:
+        """The state of each of them: for who asks often."""
+        return {peer.id: peer.state for peer in self._core.members}
+
     def member(self, node: NodeId) -> Member | None:
         """One of them."""
         peer = self._core.members.get(node)

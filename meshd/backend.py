@@ -105,9 +105,19 @@ class NodeBackend:
             "notices": [
                 *([self.failing] if self.failing else []),
                 *self._node.credentials.notices(now),
+                *self._clock_notices(),
                 *self._notices(),
             ],
         }
+
+    def _clock_notices(self) -> list[str]:
+        state = self._node.state
+
+        def name(node: NodeId) -> str:
+            peer = state.peers.get(node)
+            return node.hex() if peer is None else peer.name
+
+        return state.clocks.notices(state.unix_offset, name)
 
     def _peer(self, peer: Peer, now: float) -> PeerStatus:
         certificate = peer.certificate

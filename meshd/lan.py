@@ -19,6 +19,8 @@ RUN_INTERVAL = 5.0
 """Seconds between two looks at who was heard and is not reached."""
 REOPEN_INTERVAL = 2.0
 """Seconds that networks must have been left alone, at least, before it is opened for them anew."""
+RETRY_INTERVAL = 60.0
+"""Seconds after which it is tried again where it failed."""
 
 _log = logging.getLogger("meshd")
 
@@ -56,6 +58,7 @@ class Lan:
         self._opening: asyncio.Task[None] | None = None
         self._words: dict[str, str] = {}
         self._ran_at = self._loop.time()
+        self._failed_at = 0.0
         self.notice: str | None = None
         """Why members on the LAN are not found, if they are not."""
 
@@ -73,6 +76,8 @@ class Lan:
             return
         self._ran_at = now
         words = self._words_of(now)
+        if self.notice is not None and now - self._failed_at >= RETRY_INTERVAL:
+            self.moved(self._found)
         if self._opening is None and self._words and words != self._words:
             self._opening = self._loop.create_task(self._retell(words))
         self.neighbourhood.run(now)
@@ -89,26 +94,33 @@ class Lan:
         try:
             while self._stale:
                 self._stale = False
-                await self._mdns.close()
                 self._words = {}
-                interfaces = multicast_addresses(self._found)
-                if interfaces:
-                    await self._open(interfaces)
+                try:
+                    await self._mdns.close()
+                    await self._open(multicast_addresses(self._found))
+                    self.notice = None
+                except Exception as error:  # a library's: the node goes on
+                    self._failed(error)
                 await asyncio.sleep(REOPEN_INTERVAL)
         finally:
             self._opening = None
 
     async def _open(self, interfaces: Sequence[str]) -> None:
-        now = self._loop.time()
-        self._words = self._words_of(now)
+        if not interfaces:
+            return
+        self._words = self._words_of(self._loop.time())
         addresses = [each.address for each in self._found]
-        try:
-            await self._mdns.open(interfaces, addresses, self._port, self._words)
-            self.notice = None
-        except HostError as error:
-            if self.notice is None:
-                _log.warning("%s", error)
-            self.notice = str(error)
+        await self._mdns.open(interfaces, addresses, self._port, self._words)
+
+    def _failed(self, error: Exception) -> None:
+        """Say so, once: it is tried again, and when the networks change."""
+        self._failed_at = self._loop.time()
+        told, unexpected = str(error), not isinstance(error, HostError)
+        if unexpected:
+            told = f"members on the LAN are not found: {type(error).__name__}: {error}"
+        if self.notice is None:
+            _log.warning("%s", told, exc_info=error if unexpected else None)
+        self.notice = told
 
     def _words_of(self, now: float) -> dict[str, str]:
         """What to say now, of the addresses that are said first."""
@@ -119,6 +131,8 @@ class Lan:
         try:
             self._words = words
             await self._mdns.tell(words)
+        except Exception as error:  # a library's: the node goes on
+            self._failed(error)
         finally:
             self._opening = None
         if self._stale:

@@ -177,7 +177,8 @@ class StaysBounded(Checker):
     """No host sends without measure, whatever is done to it and by it.
 
     The bound is what answers to comparisons may take (`sync_rate`), and 200 messages a second for
-    all else: probes, answers to the probes of others, gossip rounds. It is judged over 10 s.
+    all else: probes, answers to the probes of others, gossip rounds. It is judged over 10 s. What
+    a host relays was counted where it was sent.
     """
 
     name = "traffic is bounded"
@@ -191,11 +192,11 @@ class StaysBounded(Checker):
     def sent(self, host: Host, send: Send) -> None:
         """Look at what was sent since the last look, every 10 s."""
         since, before = self._windows.setdefault(
-            host.number, (self.cluster.world.now, host.sent_bytes)
+            host.number, (self.cluster.world.now, host.own_bytes)
         )
         if self.cluster.world.now - since < self.window_s:
             return
-        sent = host.sent_bytes - before
+        sent = host.own_bytes - before
         if host.honest and sent > self.limit:
             self.violated(f"host {host.number} sent {sent} bytes within {self.window_s:g} s")
-        self._windows[host.number] = (self.cluster.world.now, host.sent_bytes)
+        self._windows[host.number] = (self.cluster.world.now, host.own_bytes)

@@ -12,7 +12,7 @@ from math import inf
 
 from gossip.events import MemberDown, MemberForgotten, MemberLeft, MemberUp, SequenceChanged
 from simulations.host import Host as Host
-from simulations.machine import Disk, Machine, Refused, Seen, Send, line
+from simulations.machine import Carried, Disk, Machine, Refused, Seen, Send, line
 from simulations.nat import Endpoint
 from simulations.network import Network
 from simulations.processes import INPUT_S, Process
@@ -317,6 +317,8 @@ class Cluster:
         destination, payload, overhead = send
         host.sent += 1
         host.sent_bytes += len(payload) + overhead
+        if type(send) is Carried:
+            host.carried_bytes += len(payload) + overhead
         if self._known != self.observers:
             self._known = list(self.observers)
             told = [observer for observer in self._known if type(observer).sent != Observer.sent]

@@ -38,12 +38,19 @@ class Host:
     sent: int = 0
     sent_bytes: int = 0
     """Bytes of IP packets, with all headers and seals."""
+    carried_bytes: int = 0
+    """Those of them that are others', relayed."""
     clock: HostClock | None = None
     process: Process | None = None
     timer_at: float = inf
     """The world time at which it is woken; infinity for not at all."""
     turns: int = 0
     turn_at: float = -inf
+
+    @property
+    def own_bytes(self) -> int:
+        """Bytes sent that are not others'."""
+        return self.sent_bytes - self.carried_bytes
 
     def local(self, now: float) -> float:
         """What this host's clock reads at world time `now`."""

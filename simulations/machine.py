@@ -21,6 +21,12 @@ class Send(NamedTuple):
     overhead: int = UDP_HEADERS
 
 
+class Carried(Send):
+    """The same, of a datagram that another host sent and this one relays."""
+
+    __slots__ = ()
+
+
 Seen: TypeAlias = Event
 """What a machine noticed: gossip's own events, whichever program runs."""
 

@@ -21,6 +21,7 @@ from gossip.events import (
     Wakeup,
 )
 from gossip.ids import NodeId
+from gossip.members import MemberState
 from gossip.records import decode
 from meshd.node.certificates import parse_certificate
 from meshd.node.chain import TrustStore
@@ -43,7 +44,7 @@ from meshd.node.state import NodeConfig
 from meshd.node.wire import Frame
 from simulations.cluster import Cluster, Host
 from simulations.enrolment import UNIX_TIME, enrol
-from simulations.machine import Disk, Seen, Send
+from simulations.machine import Carried, Disk, Seen, Send
 from simulations.nat import Endpoint, Nat, NatKind
 from simulations.network import MTU, UDP_HEADERS, Network
 from simulations.world import World
@@ -101,7 +102,7 @@ class WholeNode:
         self._first_records = first_records
         self._node: Node | None = None
         self._now = 0.0
-        self._told: dict[NodeId, str] = {}
+        self._told: dict[NodeId, MemberState] = {}
 
     @property
     def node(self) -> Node:
@@ -167,10 +168,12 @@ class WholeNode:
 
     def _member_events(self) -> list[Seen]:
         """What changed among the members since the last time, as gossip would have told it."""
-        states = self.states()
+        states = self.node.gossip.states()
+        if states == self._told:
+            return []
         changed = [node for node, state in states.items() if self._told.get(node) != state]
         self._told = states
-        return [_MEMBER_EVENTS[states[node]](node) for node in changed]
+        return [_MEMBER_EVENTS[states[node].value](node) for node in changed]
 
     def _perform(self, output: Output) -> list[Send | Seen]:
         match output:
@@ -184,7 +187,7 @@ class WholeNode:
                 starts = range(0, len(batch.data), batch.segment_size)
                 slices = (batch.data[start : start + batch.segment_size] for start in starts)
                 carried = (each for data in slices for each in self.relaying(bytes(data)))
-                return [Send(batch.endpoint, data) for data in carried]
+                return [Carried(batch.endpoint, data) for data in carried]
             case PersistSequence(value):
                 return [SequenceChanged(value)]
             case PersistCounter(value):

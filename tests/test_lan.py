@@ -33,6 +33,7 @@ class Air:
     def __init__(self) -> None:
         self.done: list[tuple[object, ...]] = []
         self.refuses = False
+        self.breaks = False
         self.heard: Heard = lambda *_: None
         self.happened = asyncio.Event()
 
@@ -54,9 +55,13 @@ class Air:
         self._do("open", list(interfaces), list(addresses), port, dict(words or {}))
         if self.refuses:
             raise HostError("there is no multicast")
+        if self.breaks:
+            raise KeyError("surprise")
 
     async def tell(self, words: Mapping[str, str]) -> None:
         self._do("tell", dict(words))
+        if self.breaks:
+            raise KeyError("surprise")
 
     async def close(self) -> None:
         self.done.append(("close",))
@@ -158,6 +163,37 @@ async def test_where_multicast_fails_a_notice_says_so_until_it_works(
     lan.moved([HOME])
     await air.next()
     assert lan.notice is None
+
+
+async def test_what_nobody_expected_is_told_too_and_it_is_tried_again(
+    lan: Lan, air: Air, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    air.breaks = True
+    lan.moved([HOME])
+    await air.next()
+    await settled(lan)
+    told = "members on the LAN are not found: KeyError: 'surprise'"
+    assert (lan.notice, caplog.messages) == (told, [told])
+    lan.tick()
+    assert lan._opening is None  # not at once
+    monkeypatch.setattr("meshd.lan.RETRY_INTERVAL", 0.0)
+    air.breaks = False
+    lan.tick()
+    assert (await air.next())[0] == "open"
+    await settled(lan)
+    assert lan.notice is None
+
+
+async def test_words_that_cannot_be_told_are_no_end_either(lan: Lan, air: Air) -> None:
+    lan.moved([HOME])
+    await air.next()
+    await settled(lan)
+    air.breaks = True
+    lan._node.state.unix_offset += HOUR
+    lan.tick()
+    assert (await air.next())[0] == "tell"
+    await settled(lan)
+    assert lan.notice is not None
 
 
 async def test_what_is_heard_reaches_the_neighbourhood(

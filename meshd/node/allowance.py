@@ -16,6 +16,8 @@ from meshd.node.ratelimit import source_key
 
 PROBE_RATE, PROBE_BURST = 20.0, 40.0
 """Probes per second and at once, over all peers."""
+PROBE_SPARED = 10.0
+"""Of the probes that may leave at once, so many are for paths that work."""
 UNPROVEN_BURST: Final = 6000.0
 """Bytes at once to an address (or IPv6 /64) that no path has proven: five initiations."""
 UNPROVEN_RATE: Final = 50.0

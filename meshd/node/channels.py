@@ -7,21 +7,26 @@ from __future__ import annotations
 
 from gossip import GossipProtocol, NodeId
 from meshd.node import control
+from meshd.node.choice import cost, is_quicker
 from meshd.node.control import Control
 from meshd.node.dialogue import Dialogue
 from meshd.node.handshaking import Handshakes
+from meshd.node.pacing import RELAY_SEEK
 from meshd.node.path import Path, PathKind
 from meshd.node.peer import Peer
 from meshd.node.relay import Relay
-from meshd.node.shortlist import Willing, shortlist
+from meshd.node.shortlist import BEST, Willing, promising, shortlist
 from meshd.node.state import NodeState
 from meshd.node.wire import Endpoint
 
 MAX_CHANNELS = 1024
 MAX_MISSING = 1024
 """Peers for whom there was nobody to ask, remembered until there is."""
-RELAY_SEEK = 18.0
-"""Seconds after which better relays are looked for, while one is in use; times 0.8 to 1.2."""
+ANSWERED_WITHIN = 5.0
+"""Seconds within which a relay answers that we asked."""
+TRIED_FOR, TRIED_FOR_IDLE = 60.0, 300.0
+"""Seconds for which a relay that was tried for a peer is not tried again to find a better one,
+unless it promises more: while packets flow to that peer, and while none do."""
 
 
 class Channels:
@@ -59,11 +64,44 @@ class Channels:
             case control.RelayRefused(target):
                 self._refused(peer, target)
 
-    def ask(self, peer: Peer, now: float) -> bool:
-        """Ask a few nodes to relay to `peer`: those on the shortest way (see `shortlist`). False:
-        there is nobody, or nobody else."""
+    def ask(self, peer: Peer, now: float, best: int = BEST) -> bool:
+        """Ask a few nodes to relay to `peer`: the `best` ones, on the shortest way, and one more
+        (see `shortlist`). False: there is nobody, or nobody else."""
+        willing = self._willing(peer, now)
+        asked = shortlist(willing, peer.last_relay, self._state.rng, best)
+        self._ask(peer, asked, willing, now)
+        self._missing.pop(peer.id, None)
+        if not asked:
+            if len(self._missing) >= MAX_MISSING:
+                del self._missing[next(iter(self._missing))]
+            self._missing[peer.id] = None
+        return bool(asked)
+
+    def seek(self, peer: Peer, now: float) -> None:
+        """A relayed path to `peer` is in use: look for a better one among those that were not tried
+        lately."""
+        path, active = peer.path, peer.active(now)
+        if path is None:
+            return
+        pause = TRIED_FOR if active else TRIED_FOR_IDLE
+        willing = []
+        for relay in self._willing(peer, now):
+            at, promise = peer.tried.get(relay.node, (float("-inf"), float("inf")))
+            if now - at >= pause or is_quicker(relay.whole, promise):
+                willing.append(relay)
+        used = float("inf") if path.by_tcp else cost(path)
+        self._ask(peer, promising(willing, used, self._state.rng), willing, now)
+
+    def _ask(self, peer: Peer, asked: list[NodeId], willing: list[Willing], now: float) -> None:
         peer.relay_asked_at = now
         peer.relay_sought_at = now + RELAY_SEEK * (0.8 + 0.4 * self._state.rng.random())
+        promises = {relay.node: relay.whole for relay in willing}
+        for node in asked:
+            peer.note_tried(node, promises[node], now)
+            self._dialogue.send(self._state.peers[node], control.RelayOpen(peer.id), now)
+
+    def _willing(self, peer: Peer, now: float) -> list[Willing]:
+        """Who may relay to `peer`, and does not yet."""
         carried = [path.relay for path in peer.paths if path.relay is not None and path.valid]
         willing = []
         for other in self._state.peers.values():
@@ -77,15 +115,7 @@ class Channels:
                 second = self._gossip.distance(other.id, peer.id)
                 role = "relay" in certificate.roles
                 willing.append(Willing(other.id, role, first, second, record.capacity))
-        asked = shortlist(willing, peer.last_relay, self._state.rng)
-        for node in asked:
-            self._dialogue.send(self._state.peers[node], control.RelayOpen(peer.id), now)
-        self._missing.pop(peer.id, None)
-        if not asked:
-            if len(self._missing) >= MAX_MISSING:
-                del self._missing[next(iter(self._missing))]
-            self._missing[peer.id] = None
-        return bool(asked)
+        return willing
 
     def _open(self, peer: Peer, target: NodeId, now: float) -> None:
         number = self._relay.open(peer.id, target, now, self._state.random_bytes)
@@ -103,8 +133,9 @@ class Channels:
         target, way = self._state.peers.get(other), relay.path
         if target is None or way is None or way.kind is PathKind.RELAY or target is relay:
             return
-        path = target.paths.relayed(relay.id, channel, way.endpoint, now)
-        path.by_stream = by_stream
+        asked_at, _ = target.tried.get(relay.id, (float("-inf"), 0.0))
+        asked = now - asked_at <= ANSWERED_WITHIN
+        path = target.paths.relayed(relay.id, channel, way.endpoint, now, by_stream, asked)
         self._relays[relay.id] = None
         self._keep(channel, path)
         self._dialogue.touched = True

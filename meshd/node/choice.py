@@ -45,6 +45,11 @@ def cost(path: Path) -> float:
     return (path.srtt or 0.0) + LOSS_COST * loss / (1 - loss)
 
 
+def is_quicker(new: float, old: float) -> bool:
+    """Whether what costs `new` seconds is clearly better than what costs `old`."""
+    return old - new >= MARGIN and new <= MARGIN_SHARE * old
+
+
 def is_failing(path: Path) -> bool:
     """Whether a path seems to work no more."""
     return path.failing or path.misses >= MISSES
@@ -135,8 +140,7 @@ class Choice:
         if now - self.since < DWELL or now - self.quality_at < self.calm:
             return ""
         before, after = cost(old), cost(new)
-        quicker = after <= before - MARGIN and after <= MARGIN_SHARE * before
-        return QUICKER if quicker else ""
+        return QUICKER if is_quicker(after, before) else ""
 
 
 BETTER_KIND = "a better kind of way works"

@@ -175,7 +175,7 @@ class Dialogue:
         answered = session.endpoint
         if via is not None and not peer.paths.has(via):
             raise RemoteError("relay-channel")
-        peer.last_seen = now
+        peer.last_seen, peer.look_at = now, now
         if now - peer.last_heard_told > HEARD_INTERVAL:
             peer.last_heard_told = now
             self._gossip.heard(peer.id, now)
@@ -187,12 +187,13 @@ class Dialogue:
                 self.touched = True
             session.endpoint = source
             path.received(arrival.size, now)
-        path.last_received = now
+        path.heard(now)
         used = peer.path
         if used is not None and used.adapts and not peer.paths.measuring and peer.active(now):
             self.touched = True
         if not session.confirmed:
             session.confirmed = True
+            self._state.clocks.heard(peer.id, peer.last_counter, now)
             self._handshakes.make_current(peer, session)
             self._handshakes.abandon(peer)
             peer.last_error = None
@@ -216,7 +217,7 @@ class Dialogue:
         """Our handshake was answered by `size` bytes: the way that both went by is proven, and the
         peer wants a frame."""
         peer, session, source, via = done.peer, done.session, done.source, done.via
-        peer.last_seen = now
+        peer.last_seen, peer.look_at = now, now
         peer.last_error = None
         if via is not None and not peer.paths.has(via):
             self._state.drops["relay-channel"] += 1

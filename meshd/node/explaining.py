@@ -121,6 +121,8 @@ def _tried(state: NodeState, peer: Peer, now: float) -> list[Tried]:
 def _error(path: Path) -> str:
     if path.last_error:
         return path.last_error
+    if path.parked_at is not None:
+        return "not asked any more: others are better" if path.tries.answered else "not asked yet"
     if path.valid:
         return "a probe was not answered" if path.misses else ""
     return f"no answer to {path.tries.sent} probes" if path.tries.sent > 1 else "no answer yet"

@@ -115,7 +115,7 @@ class Handshakes:
         )
         payload = self._payload(self.next_counter(now))
         self._attempts.add(peer, Attempt(initiator, payload, index, now, now + peer.retry))
-        peer.retry = min(HANDSHAKE_RETRY_MAX, peer.retry * 2)
+        peer.retry, peer.look_at = min(HANDSHAKE_RETRY_MAX, peer.retry * 2), now
         self.send(peer, now)
         return True
 

@@ -143,6 +143,7 @@ class Mappings:
         return sorted(found)
 
 
+@lru_cache(4096)
 def is_inside(endpoint: Endpoint) -> bool:
     """Whether an IPv4 endpoint is one that stands behind a NAT."""
     return _is_v4(endpoint) and _is_private(endpoint[0])

@@ -51,6 +51,8 @@ STREAM_TIMEOUT = 3.0
 RESTED, RESTS = 0.9, 3
 """What each answer leaves of the loss of a path that is not used, and answers after which probes
 count too."""
+KEPT_AFTER = 10.0
+"""Seconds after which a relayed path that the peer still uses is worth a try, if it had none."""
 FORGIVEN_AFTER = 600.0
 """Seconds after which it counts no more that a path failed."""
 MAX_FAILURES = 16
@@ -140,6 +142,8 @@ class Path:
     """Slices of data that a frame is to have at most."""
     by_stream: bool = False
     """Whether the relay reaches the peer by a stream, as it said."""
+    parked_at: float | None = None
+    """Since when this end does not ask it, see `standby`; None: it does."""
 
     @property
     def rank(self) -> int:
@@ -208,9 +212,26 @@ class Path:
             self._search(now)
             self.outcomes.clear()
             self.next_probe_at = self.tries.proven_at = now
-        self.valid, self.misses, self.retry = True, 0, RETRY_FIRST
+        self.valid, self.misses, self.retry, self.parked_at = True, 0, RETRY_FIRST, None
         self.failing, self.last_error, self.claimed = False, "", True
         self.last_received = now
+
+    def park(self, now: float) -> None:
+        """Ask it no more: it answers, and so do better ones, or it does not."""
+        self.valid, self.parked_at, self.next_probe_at = False, now, float("inf")
+
+    def wake(self, now: float) -> None:
+        """Ask it at once."""
+        self.parked_at, self.retry = None, RETRY_FIRST
+        self.next_probe_at = min(self.next_probe_at, now)
+
+    def heard(self, now: float) -> None:
+        """A frame of the peer came by it. One that the peer has opened, and keeps when it has had
+        the time to try it, is worth a try of ours."""
+        self.last_received = now
+        since = self.parked_at
+        if since is not None and not self.tries.sent and now - since >= KEPT_AFTER:
+            self.wake(now)
 
     def received(self, size: int, now: float) -> None:
         """So many bytes have come from there: if it is not proven, it may be asked again."""

@@ -1,8 +1,8 @@
 """The ways to reach one peer: probed, measured, and one of them used (see `choice`).
 
 The current path is probed every few seconds, and several times a second while packets flow; the
-best of the others is kept warm; candidates are tried with growing pauses for ever, so that two NATs
-are punched from both sides.
+best of the others is kept warm (see `standby`); candidates are tried with growing pauses for ever,
+so that two NATs are punched from both sides. What is idle has the pauses of `pacing`.
 """
 
 from __future__ import annotations
@@ -12,20 +12,17 @@ from dataclasses import dataclass
 from random import Random
 
 from gossip import NodeId
-from meshd.node.choice import STEADY, Choice, backup, is_failing, is_steady, leaves_stream
-from meshd.node.path import RETRY_FIRST, Path, PathKind
+from meshd.node.choice import Choice, backup, is_failing, leaves_stream
+from meshd.node.pacing import RETRY_MAX, SPARE_INTERVAL, Pace
+from meshd.node.path import Path, PathKind
+from meshd.node.standby import is_forgotten, is_needed, is_tried, may_rest
 from meshd.node.vigil import Verdict, Vigil
 from meshd.node.wire import BASE_SEGMENT, RELAY_PREFIX, RELAYED, Endpoint, is_stream
 
 ACTIVE_INTERVAL = 3.0
 """Seconds between probes of the current path while packets flow."""
-IDLE_INTERVAL, IDLE_INTERVAL_MAX = 4.0, 25.0
-"""The same while none do, where there are few peers and many (see `upkeep`): below the 30 s after
-which NATs forget (RFC 4787, REQ-5)."""
 WARM_INTERVAL = 5.0
 """Seconds between probes of the best other path while packets flow."""
-BACKUP_INTERVAL = 15.0
-"""Seconds between probes of other proven paths."""
 TRIAL_INTERVAL = 1.0
 """The same of one that may become the current one, until it has answered often enough."""
 RESCUE_INTERVAL = 0.15
@@ -35,14 +32,13 @@ MAX_RESCUERS = 4
 MEASURE_INTERVAL, LOSSY_INTERVAL = 0.25, 0.05
 """Seconds between probes that measure loss and silence while packets flow: usually, and while some
 loss was seen lately (then a round trip at least) or the path is in doubt."""
-RETRY_MAX = 20.0
-"""The longest pause before an unproven candidate is tried again: it doubles up to this."""
 RETRY_SPARE = 300.0
-"""The longest such pause while a direct path is in use."""
+"""The longest pause before an unproven candidate is tried again while a direct path is in use."""
 RETRY_BESIDE_STREAM = 5.0
 """The same while a stream is in use: UDP is to be found again soon."""
 PUT_OFF = 1.0
-"""Seconds until a probe that the budget had no room for is due again."""
+"""Seconds until a probe that the budget had no room for is due again; up to three times that where
+nothing is proven."""
 MAX_PATHS = 24
 MAX_RELAYED = 6
 """Relayed paths among them."""
@@ -67,8 +63,10 @@ class PathSet:
         self._paths: dict[tuple[object, ...], Path] = {}
         self.choice = Choice()
         self.vigil = Vigil()
-        self.pace = IDLE_INTERVAL
-        """Seconds between probes of the current path while no packets flow."""
+        self.pace = Pace()
+        """The pauses while no packets flow."""
+        self.spares = self.candidates = 0
+        """How many others are asked because they work, and to see whether they do."""
         self.doubted = False
         """Whether the current path was silent for too long while packets flow."""
         self._active = False
@@ -113,15 +111,25 @@ class PathSet:
         """The path in use was lost: try all candidates soon."""
         for path in self._paths.values():
             if not path.valid:
-                path.retry, path.next_probe_at = RETRY_FIRST, min(path.next_probe_at, now)
+                path.wake(now)
 
     def recheck(self, now: float) -> None:
         """The network around us has changed: ask all ways at once whether they still are."""
         for path in self._paths.values():
-            path.retry, path.next_probe_at = RETRY_FIRST, min(path.next_probe_at, now)
+            if path.parked_at is None:
+                path.wake(now)
 
-    def relayed(self, relay: NodeId, channel: int, endpoint: Endpoint, now: float) -> Path:
-        """The path through `relay`; a new channel replaces the old one."""
+    def relayed(
+        self,
+        relay: NodeId,
+        channel: int,
+        endpoint: Endpoint,
+        now: float,
+        by_stream: bool = False,
+        asked: bool = True,
+    ) -> Path:
+        """The path through `relay`; a new channel replaces the old one. `by_stream`: the relay
+        reaches the peer by a stream; `asked`: it is we who asked for it."""
         key = (PathKind.RELAY, relay)
         path = self._paths.get(key)
         if path is None or path.channel != channel:
@@ -129,9 +137,14 @@ class PathSet:
                 self.drop(path)
             prefix = RELAY_PREFIX.pack(RELAYED, channel)
             path = Path(PathKind.RELAY, endpoint, relay, channel, prefix, next_probe_at=now)
+            path.by_stream = by_stream
+            if not asked and not is_needed(self._paths.values(), self.current, path.rank):
+                path.park(now)
             self._add(key, path)
             self._thin_out(path)
-        path.endpoint = endpoint
+        elif asked and path.parked_at is not None:
+            path.wake(now)
+        path.endpoint, path.by_stream = endpoint, by_stream
         return path
 
     def drop(self, path: Path) -> None:
@@ -164,7 +177,8 @@ class PathSet:
         spare = [path for path in relayed if path is not self.current and path is not new]
         if len(relayed) > MAX_RELAYED and spare:
             kept = backup(spare, None) if len(spare) > 1 else None
-            self.drop(min((p for p in spare if p is not kept), key=lambda p: p.last_received))
+            others = (path for path in spare if path is not kept)
+            self.drop(min(others, key=lambda path: (path.valid, path.last_received)))
 
     def _use(self, path: Path | None) -> None:
         self.current, self.changed, self.doubted = path, True, False
@@ -176,19 +190,35 @@ class PathSet:
         """Probes to send now, the current path's first; call `sent` for each that leaves, and
         `put_off` for others."""
         self._active = active
-        probes = []
+        probes: list[DueProbe] = []
+        self.spares = self.candidates = 0
         for path in sorted(self._paths.values(), key=lambda path: path is not self.current):
             misses = path.misses
             if path.lapse(now) or path.misses > misses:
                 self.choose(now)
+            if not self._is_asked(path, now):
+                continue
             if path.next_probe_at <= now and len(path.waiting) < 4:
                 checks_width = active and path is self.current and path.adapts and path.misses < 2
                 size = path.segment if checks_width and path.segment > BASE_SEGMENT else 0
                 probes.append(DueProbe(path, self._nonce(), size))
-            searching = path.valid and path.widths and path.width_search_at <= now
+            searching = path is self.current and path.widths and path.width_search_at <= now
             if searching and not any(size > path.segment for _, size in path.waiting.values()):
                 probes.append(DueProbe(path, self._nonce(), path.widths[0]))
         return self._with_current(probes, now)
+
+    def _is_asked(self, path: Path, now: float) -> bool:
+        """Whether a path is not parked, nor to be; it is counted then, or forgotten."""
+        if path.next_probe_at <= now and may_rest(path, self._paths.values(), self.current):
+            path.park(now)
+        if path.parked_at is not None:
+            if is_forgotten(path, now):
+                self.drop(path)
+            return False
+        if path is not self.current and path.next_probe_at < float("inf"):
+            self.spares += path.valid
+            self.candidates += not path.valid
+        return True
 
     def _with_current(self, probes: list[DueProbe], now: float) -> list[DueProbe]:
         """Where others are measured, so is the current path: only fresh numbers compare."""
@@ -202,10 +232,11 @@ class PathSet:
         return [DueProbe(current, self._nonce(), 0), *probes]
 
     def put_off(self, probe: DueProbe, now: float) -> None:
-        """There was no room for a probe."""
-        probe.path.next_probe_at = now + PUT_OFF
+        """There was no room for a probe: that of another path may come first then."""
+        again = now + PUT_OFF * (1.0 if probe.path.valid else 1.0 + 2.0 * self._rng.random())
+        probe.path.next_probe_at = again
         if probe.path.widths:
-            probe.path.width_search_at = max(probe.path.width_search_at, now + PUT_OFF)
+            probe.path.width_search_at = max(probe.path.width_search_at, again)
 
     def watch(self, now: float) -> float:
         """Judge the current path while packets flow; when to do so again."""
@@ -283,31 +314,30 @@ class PathSet:
         path.waiting[probe.nonce] = (now, probe.size)
         path.tries.sent += 1
         path.tries.sent_at = now
-        if path.next_probe_at <= now and probe.size <= path.segment:
+        if (path.next_probe_at <= now or path is self.current) and probe.size <= path.segment:
             path.next_probe_at = now + self._pause(path)
 
     def _pause(self, path: Path) -> float:
         """Seconds until the next probe of a path that was just probed."""
         current = self.current
         if not path.valid:
-            longest = RETRY_MAX if self._active else RETRY_MAX * self.pace / IDLE_INTERVAL
+            longest = RETRY_MAX if self._active else self.pace.retry
             if current is not None and current.rank != 1:
-                longest = RETRY_BESIDE_STREAM if current.rank else RETRY_SPARE
+                longest = RETRY_BESIDE_STREAM if current.rank else max(RETRY_SPARE, longest)
             pause = path.retry * (0.9 + 0.2 * self._rng.random())
             path.retry = min(longest, path.retry * 2)
             return pause
         if path is current:
-            return ACTIVE_INTERVAL if self._active else self.pace
+            return ACTIVE_INTERVAL if self._active else self.pace.idle
         if not path.adapts:  # whatever comes by a stream then says that the peer uses it
             return float("inf")
-        comparable = current is None or path.rank <= current.rank
-        if comparable and not (path.streak >= STEADY and is_steady(path, current)):
+        if current is None or not is_tried(path, current):
             again = 0 if leaves_stream(path, current) else max(0, path.failures - 1)
-            return min(BACKUP_INTERVAL, TRIAL_INTERVAL * 2.0**again)
+            return min(SPARE_INTERVAL, TRIAL_INTERVAL * 2.0**again)
         if not self._active:
-            return max(BACKUP_INTERVAL, self.pace)
+            return self.pace.spare
         best = backup(self._paths.values(), current)
-        return WARM_INTERVAL if path is best else BACKUP_INTERVAL
+        return WARM_INTERVAL if path is best else SPARE_INTERVAL
 
     def _nonce(self) -> int:
         return self._rng.getrandbits(63) | 1 << 63

@@ -23,6 +23,8 @@ from meshd.node.wire import Endpoint
 MAX_WAITING_PACKETS = 128
 MAX_WAITING_BYTES = 512 * 1024
 MAX_WAITING_MESSAGES = 32
+MAX_TRIED = 64
+"""Relays remembered that were tried for one peer."""
 HANDSHAKE_RETRY_FIRST, HANDSHAKE_RETRY_MAX = 1.0, 20.0
 """Seconds between initiations: doubles from one to the other, then for ever."""
 STREAM_RETRY_FIRST, STREAM_RETRY_MAX = 1.0, 60.0
@@ -64,8 +66,8 @@ class Fallback:
 class Punch:
     """What was done to open both ends' NATs: see `punching`. Times in seconds."""
 
-    hosts: tuple[str, ...] = ()
-    """The public addresses of both that it was done for."""
+    places: tuple[Endpoint, ...] = ()
+    """The public addresses of both that it was done for; the port is 0 where it does not count."""
     rounds: int = 0
     since: float = float("-inf")
     next_at: float = float("-inf")
@@ -113,6 +115,7 @@ class Peer:
         "last_heard_told",
         "last_relay",
         "last_seen",
+        "look_at",
         "meter",
         "next_session",
         "packets",
@@ -127,6 +130,7 @@ class Peer:
         "rx_bytes",
         "settled",
         "state",
+        "tried",
         "tx_bytes",
         "used_at",
         "waiting",
@@ -172,6 +176,8 @@ class Peer:
         self.rx_bytes = 0
         self.last_seen: float | None = None
         self.last_heard_told = 0.0
+        self.look_at = float("-inf")
+        """When something is to be done for it, if nothing comes from it before: see `upkeep`."""
         self.doubled_at = float("-inf")
         """When `double` was last begun."""
         self.doubted_at = float("-inf")
@@ -183,8 +189,17 @@ class Peer:
         self.relay_asked_at = -1e9
         self.relay_sought_at = float("-inf")
         """When to look for better relays, while one is in use."""
+        self.tried: dict[NodeId, tuple[float, float]] = {}
+        """Relays that were asked -> when, and the seconds that the way by them promised to take."""
         self.last_relay: NodeId | None = None
         """Through whom it was last reached."""
+
+    def note_tried(self, relay: NodeId, promise: float, now: float) -> None:
+        """A relay is being asked, whose way promises to take so many seconds."""
+        self.tried.pop(relay, None)
+        if len(self.tried) >= MAX_TRIED:
+            del self.tried[next(iter(self.tried))]
+        self.tried[relay] = now, promise
 
     @property
     def name(self) -> str:

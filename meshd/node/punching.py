@@ -16,7 +16,7 @@ in turns: then, whatever the two forecasts are off by, one of the pairs meets (t
 at whole numbers), if only that is within the sixteen.
 
 Repeated with pauses that grow, one of them longer than NATs remember (30 s); at once when an
-endpoint changes.
+endpoint changes. For peers that no packets flow to there are so many rounds a second, for all.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from meshd.node import control
+from meshd.node.allowance import PROBE_SPARED
 from meshd.node.control import Control
 from meshd.node.dialogue import Dialogue
 from meshd.node.mapping import is_public
@@ -44,8 +45,12 @@ LEADS: Final = (5, 2)
 """Steps below the forecast at which the two sides begin where both count."""
 PAUSES: Final = (0.5, 1.0, 2.0, 4.0, 40.0, 60.0)
 """Seconds between bursts; then the last."""
-IDLE_PAUSE: Final = 300.0
-"""The last, while no packets flow."""
+ROUNDS_BURST: Final = 16.0
+ROUNDS_RATE: Final = 0.5
+"""Rounds at once and per second, for all peers that no packets wait for or flow to; half of those
+at once are for first rounds."""
+PUT_OFF: Final = 2.0
+"""Seconds until one is looked at again that there was no room for; times 0.5 to 1.5."""
 LEAD_TIME: Final = 0.03
 """Seconds that the answerer gives both to be ready."""
 COUNTING_BEHIND: Final = 0.15
@@ -83,6 +88,7 @@ class Punching:
         self._state = state
         self._dialogue = dialogue
         self._bursts: list[Burst] = []
+        self._rounds, self._rounds_at = ROUNDS_BURST, float("-inf")
         dialogue.handlers[control.Punch] = self._take
 
     @property
@@ -90,33 +96,47 @@ class Punching:
         """When `run` has something to do."""
         return min((burst.at for burst in self._bursts), default=float("inf"))
 
-    def follow(self, peer: Peer, now: float) -> float:
-        """Begin a round with a peer in a session if one is due; when to look again."""
+    def follow(self, peer: Peer, now: float, idle_pause: float) -> float:
+        """Begin a round with a peer in a session if one is due; when to look again. `idle_pause`:
+        seconds between two rounds, after the first ones, while no packets flow."""
         state, path, record = self._state, peer.path, peer.record
         if path is None or path.rank == 0 or record is None or not peer.ready(now):
-            peer.punch.hosts = ()
+            peer.punch.places = ()
             return float("inf")
         if not (record.is_nated and is_nated(state)):
             return float("inf")
         if state.identity.id > peer.id:
             return float("inf")  # it is the other one who calls
-        punch, hosts = peer.punch, _hosts(*record.endpoints, *(state.told_endpoints or ()))
-        if punch.hosts != hosts:
-            punch.hosts, punch.rounds, punch.next_at, punch.since = hosts, 0, now, now
+        punch = peer.punch
+        places = (*_places(record.endpoints), *_places(state.told_endpoints or ()))
+        if punch.places != places:
+            punch.places, punch.rounds, punch.next_at, punch.since = places, 0, now, now
         due = punch.next_at
         if path.srtt is None:
             due = max(due, punch.since + FIRST_WAIT)
         if now < due:
             return due
+        if not peer.wanted(now) and not self._take_round(punch.rounds > 0, now):
+            punch.next_at = now + PUT_OFF * (0.5 + state.rng.random())
+            return punch.next_at
         pause = PAUSES[min(punch.rounds, len(PAUSES) - 1)]
         if punch.rounds >= len(PAUSES) and not peer.active(now):
-            pause = IDLE_PAUSE
+            pause = idle_pause
         punch.rounds += 1
         punch.next_at, punch.asked_at = now + pause * (0.9 + 0.2 * state.rng.random()), now
         self._open(record.endpoints, now)
         offer = self._offer(record, False, path.srtt or 0.0, punch.rounds - 1 & 0xFF, now)
         self._dialogue.send(peer, offer, now)
         return punch.next_at
+
+    def _take_round(self, repeated: bool, now: float) -> bool:
+        """Whether there is room for another round with a peer that nobody waits for."""
+        since, self._rounds_at = now - self._rounds_at, now
+        self._rounds = min(ROUNDS_BURST, self._rounds + since * ROUNDS_RATE)
+        if self._rounds < (ROUNDS_BURST / 2 if repeated else 1.0):
+            return False
+        self._rounds -= 1.0
+        return True
 
     def run(self, now: float) -> None:
         """Send the bursts that are due."""
@@ -126,7 +146,7 @@ class Punching:
         self._bursts = [burst for burst in self._bursts if burst.at > now]
         for burst in due:
             for endpoint in burst.targets:
-                if self._state.probes.take(now):
+                if self._state.probes.take(now, PROBE_SPARED):
                     self._dialogue.shoot(burst.peer, endpoint, now)
 
     def _take(self, peer: Peer, message: Control, now: float) -> None:
@@ -160,7 +180,7 @@ class Punching:
             return
         wanted = [endpoint for endpoint in endpoints if is_public(endpoint)]
         for endpoint in wanted[:MAX_TOLD]:
-            if may_be(state, endpoint) and state.probes.take(now):
+            if may_be(state, endpoint) and state.probes.take(now, PROBE_SPARED):
                 state.mappings.sent(endpoint, now)
                 state.outputs.append(OpenNat(endpoint, HOPS))
 
@@ -216,5 +236,10 @@ def aims(message: control.Punch, *, counts: bool, lower: bool) -> list[Endpoint]
     return [*others, *((host, port) for port in ports if 0 < port < 65536)]
 
 
-def _hosts(*endpoints: Endpoint) -> tuple[str, ...]:
-    return tuple(sorted({endpoint[0] for endpoint in endpoints if is_public(endpoint)}))
+def _places(endpoints: Sequence[Endpoint]) -> tuple[Endpoint, ...]:
+    """The public addresses that count as changed when they change: with their port where there is
+    one of each, but not where a NAT shows each destination another one."""
+    ports: dict[str, set[int]] = {}
+    for host, port in filter(is_public, endpoints):
+        ports.setdefault(host, set()).add(port)
+    return tuple((host, min(ports[host]) if len(ports[host]) == 1 else 0) for host in sorted(ports))

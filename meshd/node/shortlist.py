@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from random import Random
 
 from gossip import NodeId
+from meshd.node.choice import is_quicker
 
 ALIKE, ALIKE_BY = 1.2, 0.010
 """Ways that take at most so many times the best, or so many seconds more, are as good."""
@@ -51,20 +52,34 @@ class Willing:
         return not self.is_relay, first + second, first, self.node
 
 
-def shortlist(willing: Sequence[Willing], last: NodeId | None, rng: Random) -> list[NodeId]:
-    """Whom to ask, the best first; `last` is the relay that was used before, if any."""
+def shortlist(
+    willing: Sequence[Willing], last: NodeId | None, rng: Random, best: int = BEST
+) -> list[NodeId]:
+    """Whom to ask, the `best` ones first; `last` is the relay that was used before, if any."""
     judged = list(willing)
     if len(judged) > MAX_JUDGED:
         judged = rng.sample(judged, MAX_JUDGED)
     ordered = sorted(judged, key=lambda relay: relay.rank)
     ranked = [relay.node for relay in _spread(ordered, rng)]
-    chosen = ranked[:BEST]
+    chosen = ranked[:best]
     if any(relay.node == last for relay in willing) and last is not None and last not in chosen:
         chosen.append(last)
     rest = [node for node in ranked if node not in chosen]
     if rest:
         chosen.append(rng.choice(rest))
     return chosen
+
+
+def promising(willing: Sequence[Willing], used: float, rng: Random) -> list[NodeId]:
+    """Whom to ask while a relayed path that costs `used` seconds serves: who promises to be clearly
+    quicker, and one of the others by chance."""
+    judged = list(willing)
+    if len(judged) > MAX_JUDGED:
+        judged = rng.sample(judged, MAX_JUDGED)
+    quicker = sorted((r for r in judged if is_quicker(r.whole, used)), key=lambda r: r.rank)[:BEST]
+    chosen = [relay.node for relay in quicker]
+    rest = [relay.node for relay in judged if relay.node not in chosen]
+    return [*chosen, rng.choice(rest)] if rest else chosen
 
 
 def _spread(ordered: list[Willing], rng: Random) -> list[Willing]:

@@ -10,6 +10,7 @@ from random import Random
 
 from gossip import GossipConfig, NodeId
 from meshd.node.allowance import Allowance, ProbeBudget
+from meshd.node.clocks import Clocks
 from meshd.node.coalescing import Coalesced
 from meshd.node.holding import Lost
 from meshd.node.identity import Identity
@@ -89,6 +90,8 @@ class NodeState:
     probes: ProbeBudget = field(default_factory=ProbeBudget)
     allowance: Allowance = field(default_factory=Allowance)
     """What may be sent to addresses that are not proven."""
+    clocks: Clocks = field(default_factory=Clocks)
+    """What those who call say about the time."""
     notices: dict[str, str] = field(default_factory=dict)
     """Sentences for `meshd status`, by what they are about: the keys are literals."""
     certified: list[Peer] = field(default_factory=list)

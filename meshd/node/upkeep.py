@@ -1,48 +1,48 @@
 """What is done when time has passed: retries, renewals, probes, relays.
 
 One pass over the peers when the earliest of them needs something, never more often than
-`MIN_INTERVAL`. Probes of all peers together stay within a budget. Between two passes only those
-whose loss is measured are looked at: that is often, and they are few.
+`MIN_INTERVAL`: those are looked at that need something, that something came from or that packets
+flow to; all of them when something has changed. Probes of all peers together stay within a budget.
+Between two passes only those whose loss is measured are looked at: that is often, and they are few.
 """
 
 from __future__ import annotations
 
 from gossip import NodeId
+from meshd.node.allowance import PROBE_SPARED
 from meshd.node.channels import Channels
 from meshd.node.choice import backup
 from meshd.node.dialogue import Dialogue
 from meshd.node.doubling import DOUBLE_FOR, Double
 from meshd.node.handshaking import Handshakes
+from meshd.node.pacing import RELAY_SEEK, Load, Pace
 from meshd.node.path import PathKind
-from meshd.node.paths import IDLE_INTERVAL, IDLE_INTERVAL_MAX, DueProbe
+from meshd.node.paths import DueProbe
 from meshd.node.peer import HANDSHAKE_RETRY_FIRST, Peer
 from meshd.node.punching import Punching
 from meshd.node.relay import Relay
 from meshd.node.seeking import Seeking
+from meshd.node.shortlist import BEST
 from meshd.node.state import NodeState
 from meshd.node.streams import Streams
 from meshd.node.ways import is_held
 
 MIN_INTERVAL = 0.05
+PACE_INTERVAL = 1.0
+"""Seconds between two looks at how much there is to ask."""
 MAX_INTERVAL = 5.0
 RELAY_AFTER = 0.3
 """Seconds that a direct handshake may take before relays are asked too."""
 RELAY_AGAIN = 5.0
 """The longest pause before they are asked again; it begins with a second and grows with that
 between two handshakes while there is no path at all, since questions and answers may be lost."""
-SEEK_PACE = 5.0
-"""Seconds that a look for better relays waits for each second that idle probes wait more."""
 FRESH_START = 30.0
 """Seconds from this node's start in which it calls on those it knows from disk, though gossip has
 not heard of them yet."""
-PROBE_SPARED = 10.0
-"""Of the probes that may leave at once, so many are for paths that work."""
 PROBE_BYTES = 100
 """What a probe counts for an address that is not proven."""
 PROBE_SIZE = 48
 """Bytes of a probe."""
-IDLE_RATE = 8.0
-"""Probes per second of paths in use that no packets go by: with more peers each has fewer."""
 RELAY_IN_DOUBT = 1.0
 """Seconds between two times that relays are asked since the only path is in doubt."""
 DOUBLE_AGAIN = 5.0
@@ -78,7 +78,9 @@ class Upkeep:
         self._fresh_until = now + FRESH_START
         self._ran_at = -1e9
         self._connected = 0
-        self._pace = IDLE_INTERVAL
+        self._pace, self._paced_at = Pace(), -1e9
+        self._everyone = True
+        """Whether something has changed that may be about any peer."""
         self._measures = MEASURE_RATE
         self._measured: list[Peer] = []
         """Those that packets flow to."""
@@ -88,7 +90,8 @@ class Upkeep:
         """When `run` has something to do."""
 
     def touch(self, now: float) -> None:
-        """Something changed: look soon."""
+        """Something changed: look soon, at all of them."""
+        self._everyone = True
         self._pass_at = min(self._pass_at, max(now, self._ran_at + MIN_INTERVAL))
         self.next_at = min(self.next_at, self._pass_at)
 
@@ -111,20 +114,41 @@ class Upkeep:
         self._neighbours = self._seeking.neighbours()
         self._state.allowance.members = len(peers)
         due = now + MAX_INTERVAL
-        sessions = sum(peer.current is not None for peer in peers)
-        self._pace = min(IDLE_INTERVAL_MAX, max(IDLE_INTERVAL, sessions / IDLE_RATE))
-        for peer in list(self._state.peers.values()):
-            if peer.certificate is None and peer.attempt is None:
-                continue
-            self._sessions(peer, now)
-            if peer.attempt is not None or peer.current is not None:
-                due = min(due, self._ways(peer, now))
+        if now - self._paced_at >= PACE_INTERVAL:
+            self._pace, self._paced_at = self._load(now).pace(), now
+        everyone, self._everyone = self._everyone, False
+        for peer in list(peers):
+            if everyone or now >= peer.look_at or peer.active(now):
+                peer.look_at = self._look(peer, now)
+            due = min(due, peer.look_at)
         self._handshakes.unproven.expire(now)
         self._relay.expire(now)
         self._streams.run(now)
         pings = self._dialogue.expire_pings(now)
         self._pass_at = max(now + MIN_INTERVAL, due if pings is None else min(due, pings))
         self._measured = [p for p in peers if p.paths.measuring or p.active(now)]
+
+    def _look(self, peer: Peer, now: float) -> float:
+        """Do what is due for one peer; when to look again."""
+        if peer.certificate is None and peer.attempt is None:
+            return now + MAX_INTERVAL
+        self._sessions(peer, now)
+        if peer.attempt is None and peer.current is None:
+            return now + MAX_INTERVAL
+        return self._ways(peer, now)
+
+    def _load(self, now: float) -> Load:
+        load = Load()
+        for peer in self._state.peers.values():
+            if peer.current is None:
+                continue
+            load.sessions += 1
+            load.spares += peer.paths.spares
+            load.candidates += peer.paths.candidates
+            if peer.path is not None and peer.path.rank:
+                load.relayed += 1
+                load.active += peer.active(now)
+        return load
 
     def _measure(self, peer: Peer, now: float) -> float:
         """Probe for loss if it is time; when it is next."""
@@ -206,16 +230,18 @@ class Upkeep:
             again = RELAY_AGAIN
             if path is None:
                 again = min(again, max(HANDSHAKE_RETRY_FIRST, peer.retry / 2))
-            if now - peer.relay_asked_at >= again and not self._channels.ask(peer, now):
+            hurried = self._pace.seek <= RELAY_SEEK or peer.wanted(now)
+            best = BEST if hurried else 1
+            if now - peer.relay_asked_at >= again and not self._channels.ask(peer, now, best):
                 peer.relay_asked_at = now - again + RELAY_AFTER
             due = min(due, peer.relay_asked_at + again)
         elif path is not None and path.relay is not None:
-            # With many peers a look costs more than it may bring.
-            seek_at = peer.relay_sought_at + (self._pace - IDLE_INTERVAL) * SEEK_PACE
+            pause = self._pace.seek_active if peer.active(now) else self._pace.seek
+            seek_at = peer.relay_sought_at + pause - RELAY_SEEK
             if now >= seek_at:
-                self._channels.ask(peer, now)
+                self._channels.seek(peer, now)
             due = min(due, max(seek_at, now + 1.0))
-        due = min(due, self._streams.follow(peer, now), self._punching.follow(peer, now))
+        due = min(due, self._streams.follow(peer, now), self._punch(peer, now))
         if peer.current is None:
             return due
         peer.paths.pace = self._pace
@@ -230,6 +256,9 @@ class Upkeep:
             self._dialogue.paths_changed(peer, now)
         upcoming = peer.paths.next_at()
         return due if upcoming is None else min(due, upcoming)
+
+    def _punch(self, peer: Peer, now: float) -> float:
+        return self._punching.follow(peer, now, self._pace.punch)
 
     def _affords(self, peer: Peer, probe: DueProbe, now: float) -> bool:
         """Whether a probe may leave: what works is asked first, candidates leave it some room."""

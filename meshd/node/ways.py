@@ -16,7 +16,8 @@ MAX_WAYS = 12
 
 def ways(state: NodeState, peer: Peer) -> list[tuple[bytes, Endpoint]]:
     """What to put before the datagram, and where to send it: proven paths first, then streams that
-    are dialled, then where the peer may be; and every relay channel to it."""
+    are dialled, then where the peer may be; and every relay channel to it: at first only those that
+    answer, if there are any."""
     first = peer.retry <= 2 * HANDSHAKE_RETRY_FIRST
     waits = first and (peer.current is not None or may_be_relayed(state, peer))
     endpoints = [path.endpoint for path in peer.paths if path.relay is None and path.valid]
@@ -24,7 +25,9 @@ def ways(state: NodeState, peer: Peer) -> list[tuple[bytes, Endpoint]]:
     endpoints += [e for e in candidates(state, peer) if not waits or not is_held(state, peer, e)]
     endpoints += first_contacts(state, peer)
     found = [(b"", endpoint) for endpoint in list(dict.fromkeys(endpoints))[:MAX_WAYS]]
-    return found + [(path.prefix, path.endpoint) for path in peer.paths if path.relay is not None]
+    relayed = [path for path in peer.paths if path.relay is not None]
+    working = [path for path in relayed if path.valid] if first else []
+    return found + [(path.prefix, path.endpoint) for path in working or relayed]
 
 
 def first_contacts(state: NodeState, peer: Peer) -> tuple[Endpoint, ...]:

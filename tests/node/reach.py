@@ -61,3 +61,5 @@ class Reach:
         if self.paths.changed:
             self.paths.changed = False
             self.changes.append((self.now, self.paths.current))
+            if self.paths.current is None:
+                self.paths.hurry(self.now)

@@ -9,6 +9,7 @@ import pytest
 
 from gossip import NodeId
 from meshd.node.choice import STEADY
+from meshd.node.pacing import IDLE_INTERVAL, RETRY_MAX, SPARE_INTERVAL
 from meshd.node.path import (
     MISSES_MAX,
     PROBE_TIMEOUT_MAX,
@@ -20,11 +21,8 @@ from meshd.node.path import (
 )
 from meshd.node.paths import (
     ACTIVE_INTERVAL,
-    BACKUP_INTERVAL,
-    IDLE_INTERVAL,
     LOSSY_INTERVAL,
     MEASURE_INTERVAL,
-    RETRY_MAX,
     RETRY_SPARE,
     PathSet,
 )
@@ -104,7 +102,7 @@ def test_a_backup_is_kept_warm() -> None:
     reach.run(100.0)
     assert reach.paths.current is reach.paths.direct(ONE)
     backup = [at for at, endpoint, _ in reach.probes if endpoint == OTHER]
-    assert len(backup) == pytest.approx(100 / BACKUP_INTERVAL, abs=1.5)
+    assert len(backup) == pytest.approx(100 / SPARE_INTERVAL, abs=1.5)
 
 
 def test_an_answer_is_taken_once_and_only_for_a_probe_that_was_sent() -> None:

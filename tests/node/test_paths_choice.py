@@ -8,8 +8,9 @@ import pytest
 
 from gossip import NodeId
 from meshd.node.choice import DWELL, QUICKER
+from meshd.node.pacing import IDLE_INTERVAL
 from meshd.node.path import PathKind
-from meshd.node.paths import IDLE_INTERVAL, MAX_PATHS, PathSet
+from meshd.node.paths import MAX_PATHS, PathSet
 from meshd.node.wire import RELAY_PREFIX, RELAYED, STREAM, Endpoint
 from tests.node.reach import Reach
 from tests.node.test_paths import ONE, OTHER, RELAY, SIX, answered, proven, relayed

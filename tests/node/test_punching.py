@@ -7,8 +7,18 @@ from dataclasses import replace
 import pytest
 
 from meshd.node import control
+from meshd.node.allowance import PROBE_SPARED
 from meshd.node.peer import Peer
-from meshd.node.punching import ANSWER_AGAIN, SHOTS, Punching, aims
+from meshd.node.punching import (
+    ANSWER_AGAIN,
+    ROUNDS_BURST,
+    ROUNDS_RATE,
+    SHOTS,
+    Burst,
+    Punching,
+    _places,
+    aims,
+)
 from simulations.nat import NatKind
 from tests.node.test_dialogue import say
 from tests.node.virtual import Datagram, Host, Mesh
@@ -219,3 +229,50 @@ def test_a_member_cannot_make_us_shoot_more_than_a_little() -> None:
     mesh.run(0.2)
     late = [d for d in list(mesh.sent)[-(mesh.carried - before) :] if d.destination == victim]
     assert late == []
+
+
+def test_a_port_that_changed_is_tried_at_once_where_there_is_one_of_it_only() -> None:
+    endpoints = [("198.51.100.1", 5000), ("198.51.100.2", 7), ("10.0.0.1", 443)]
+    first = _places(endpoints)
+    assert first == (("198.51.100.1", 5000), ("198.51.100.2", 7))
+    assert _places([("198.51.100.1", 5001), *endpoints[1:]]) != first
+    several = _places([("198.51.100.1", 5001), *endpoints])
+    assert several == (("198.51.100.1", 0), ("198.51.100.2", 7))
+    assert _places([("198.51.100.1", 5002), *endpoints]) == several
+
+
+def test_after_a_nat_forgot_its_ports_two_are_direct_again_soon() -> None:
+    mesh, left, right = meet(NatKind.PORT_RESTRICTED, NatKind.PORT_RESTRICTED)
+    mesh.until(lambda: direct(left, right), 5.0)
+    mesh.run(30)
+    for host in (left, right):
+        nat = mesh.network._homes[host.endpoints[0][0]].nat
+        assert nat is not None
+        nat.forget()
+    mesh.run(5)
+    assert mesh.until(lambda: direct(left, right), 60.0) < 30.0
+
+
+def test_rounds_for_peers_that_nobody_waits_for_are_bounded() -> None:
+    _, left, right = meet(RANDOM, RANDOM)
+    punching = left.node._punching
+    left.node.state.rng.seed(1)
+    taken = [punching._take_round(False, 100.0) for _ in range(2 * int(ROUNDS_BURST))]
+    assert sum(taken) == int(ROUNDS_BURST)
+    assert not punching._take_round(False, 101.0)
+    assert punching._take_round(False, 100.0 + 2 / ROUNDS_RATE)
+    assert not punching._take_round(True, 100.0 + 2 / ROUNDS_RATE)  # first ones go first
+    assert punching._take_round(True, 100.0 + ROUNDS_BURST / ROUNDS_RATE)
+
+
+def test_shots_leave_room_for_the_probes_of_paths_that_work() -> None:
+    mesh, left, right = meet(RANDOM, NatKind.PORT_RESTRICTED)
+    mesh.connect(left, right)
+    probes, now = left.node.state.probes, mesh.world.now
+    while probes.take(now, PROBE_SPARED):
+        pass
+    punching, before = left.node._punching, probes.taken
+    punching._bursts = [Burst(left.peer(right), [("198.51.100.77", 7)] * SHOTS, now)]
+    punching.run(now)
+    assert probes.taken == before
+    assert probes.take(now)

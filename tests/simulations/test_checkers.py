@@ -17,7 +17,7 @@ from simulations.checkers import (
 )
 from simulations.cluster import Cluster
 from simulations.injector import FaultInjector
-from simulations.machine import Send
+from simulations.machine import Carried, Send
 from simulations.plan import Fault
 from tests.simulations.toy import toy_cluster
 
@@ -173,6 +173,20 @@ def test_a_lost_disk_lets_a_sequence_be_used_again_but_only_once(cluster: Cluste
     checker.saw(host, record(other.identity, 4))
     checker.saw(other, SequenceChanged(1))
     assert checker.violations == 2
+
+
+def test_what_a_host_relays_is_not_its_own(cluster: Cluster) -> None:
+    checker, (host, other, _) = StaysBounded(cluster, GossipConfig.lan()), cluster.hosts
+    for send, own in ((Carried(other.endpoint, bytes(100)), 0), (Send(other.endpoint, b""), 28)):
+        before = host.own_bytes
+        cluster._send(host, send)
+        assert host.own_bytes - before == own
+    checker.sent(host, send)
+    host.sent_bytes += 2 * checker.limit
+    host.carried_bytes += 2 * checker.limit
+    cluster.world.run_for(10.5)
+    checker.sent(host, send)
+    assert checker.result().ok
 
 
 def test_who_sends_without_measure_is_noticed(cluster: Cluster) -> None:
