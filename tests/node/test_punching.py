@@ -254,7 +254,7 @@ def test_after_a_nat_forgot_its_ports_two_are_direct_again_soon() -> None:
 
 
 def test_rounds_for_peers_that_nobody_waits_for_are_bounded() -> None:
-    _, left, right = meet(RANDOM, RANDOM)
+    _, left, _ = meet(RANDOM, RANDOM)
     punching = left.node._punching
     left.node.state.rng.seed(1)
     taken = [punching._take_round(False, 100.0) for _ in range(2 * int(ROUNDS_BURST))]
