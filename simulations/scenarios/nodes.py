@@ -59,16 +59,21 @@ def nat_crowd(run: Run) -> None:
     run.target(
         "most probes of a node after the start",
         max(settling) / (run.world.now - begun),
-        PROBE_RATE + PROBE_BURST / CROWD_SETTLES_S,
+        _budget(CROWD_SETTLES_S),
         "per s",
     )
     before = _probes(run)
     run.measure_traffic(CROWD_QUIET_S)
     idle = [(count - old) / CROWD_QUIET_S for count, old in zip(_probes(run), before, strict=True)]
-    run.target("most probes of a node in peace", max(idle), PROBE_RATE, "per s")
+    run.target("most probes of a node in peace", max(idle), _budget(CROWD_QUIET_S), "per s")
     run.target("probes of all in peace, per node", sum(idle) / len(idle), PROBE_RATE, "per s")
     sample = run.hosts[:: max(1, len(run.hosts) // CROWD_SAMPLE)]
     ping_all(run, "a sample of all pairs answers a ping", sample)
+
+
+def _budget(seconds: float) -> float:
+    """Probes per second that a node's bucket lets through in so many seconds."""
+    return PROBE_RATE + PROBE_BURST / seconds
 
 
 def _probes(run: Run) -> list[int]:
