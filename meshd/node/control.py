@@ -24,7 +24,7 @@ Each is one CBOR array in a frame's `CONTROL` entry, its type first (canonical C
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass, field
+from dataclasses import dataclass, field
 
 from gossip import DecodeError, NodeId
 from gossip.codec import decode, encode
@@ -225,7 +225,7 @@ def _fields(message: Control) -> list[object]:
         case Probe(nonce, padding):
             return [2, nonce, bytes(padding)]
         case ProbeAck(nonce, observed, tally):
-            return [3, nonce, pack_endpoint(observed) if observed else None, list(astuple(tally))]
+            return [3, nonce, pack_endpoint(observed) if observed else None, tally.counters()]
         case RelayOpen(target):
             return [4, target]
         case RelayOpened(channel, peer, by_stream):

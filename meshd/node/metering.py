@@ -38,6 +38,10 @@ class Tally:
     recovered: int = 0
     """Frames that parity saved."""
 
+    def counters(self) -> list[int]:
+        """All of them, in this order, as they are told to the sender."""
+        return [self.opened, self.expected, self.lost, self.squares, self.recovered]
+
 
 @dataclass(frozen=True, slots=True)
 class Mark:
